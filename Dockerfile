@@ -5,9 +5,18 @@ FROM python:3.11-slim AS uv
 
 RUN pip install --no-cache-dir --target /uv 'uv>=0.9,<1'
 
+# bubblewrap runs the code of Python graders where TUNERY_PYTHON_GRADERS asks for it.
+FROM python:3.11-slim AS python
+
+# Any release of the distribution's bubblewrap works.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends bubblewrap \
+    && rm -rf /var/lib/apt/lists/*
+
 # The packages that Tunery needs. Their layer stays the same until pyproject.toml changes, so an update of Tunery
 # sends only its own files. uv builds a wheel of empty packages to learn what they need.
-FROM python:3.11-slim AS packages
+FROM python AS packages
 
 WORKDIR /src
 COPY pyproject.toml ./

@@ -78,6 +78,8 @@ from core.access.rates import Counters
 from core.catalog import offered_models
 from core.database import create_database, reading_sessions, session_factory
 from core.egress import Egress
+from core.graders.endpoint import EndpointGraders
+from core.graders.processes import SECONDS as GRADER_SECONDS
 from core.graders.processes import GraderProcesses
 from core.jobs.dispatch import HintSender, create_celery
 from core.monitoring.recorder import Recorder
@@ -191,7 +193,11 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.chat = chat_components
     app.state.open_streams = OpenStreams(most_streams(connection_limit()), settings.project_event_streams)
     app.state.imports = ImportsInWork(sessions, settings.chat_wait_seconds)
-    app.state.grader_processes = GraderProcesses()
+    app.state.grader_processes = GraderProcesses(settings.python_sandbox)
+    app.state.egress = egress = Egress(settings.egress_allow)
+    app.state.endpoint_graders = EndpointGraders(
+        egress, settings.grading_at_once, settings.endpoint_grader_seconds, GRADER_SECONDS
+    )
     app.state.positions = positions = QueuePositions(reading)
     app.state.polls = SharedPolls(reading, positions, settings.lease_seconds)
     app.state.store = store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
@@ -203,7 +209,6 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.catalog = offered_models(settings)
     app.state.vault = Vault.of(settings.secret_keys)
     app.state.sign_on = SignOn.of(settings)
-    app.state.egress = Egress(settings.egress_allow)
     for router in ROUTERS:
         app.include_router(router)
     return app

@@ -40,6 +40,10 @@ class NotAnswered(TuneryError):
     """No complete answer came: the host is unknown, unreachable or too slow, or it speaks no HTTP."""
 
 
+class AnswerTooLarge(NotAnswered):
+    """The answer has more bytes than are read. Asking again does not help."""
+
+
 class UnknownHost(NotAnswered):
     """The host has no address that requests may go to. Asking again does not help."""
 
@@ -140,8 +144,9 @@ def send(
     headers: Mapping[str, str],
     body: bytes | Iterator[bytes] | None,
     seconds: float,
+    most: int = MAX_ANSWER,
 ) -> Answer:
-    """Send a request and return the answer, whose body has at most MAX_ANSWER bytes.
+    """Send a request and return the answer, whose body has at most `most` bytes and is not decompressed.
 
     Raises EgressRefused and NotAnswered.
     """
@@ -149,8 +154,8 @@ def send(
         found = bytearray()
         for chunk in answer.iter_stream():
             found += chunk
-            if len(found) > MAX_ANSWER:
-                raise NotAnswered(f"the answer has more than {MAX_ANSWER} bytes")
+            if len(found) > most:
+                raise AnswerTooLarge(f"the answer has more than {most} bytes")
         fields = {name.decode("latin-1"): value.decode("latin-1") for name, value in answer.headers}
         return Answer(answer.status, fields, bytes(found))
 
@@ -168,9 +173,9 @@ def _answered(
 
     Both may take `seconds`, but the time to resolve the host is not counted.
     """
-    egress.check_url(url)
+    is_encrypted = egress.check_url(url).scheme == "https"
     guarded = _Guarded(egress, time.monotonic() + seconds)
-    tls = ssl.create_default_context()
+    tls = ssl.create_default_context() if is_encrypted else None  # it reads a file of all authorities
     try:
         with (
             httpcore.ConnectionPool(network_backend=guarded, ssl_context=tls) as pool,

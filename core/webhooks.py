@@ -20,12 +20,12 @@ from typing import Any
 from sqlalchemy import Select, Subquery, case, func, literal, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
-from standardwebhooks import Webhook
 
 from core.database import database_time, from_now
 from core.egress import Egress, EgressRefused, NotAnswered, post
 from core.ids import new_id
 from core.secrets.vault import Vault
+from core.signatures import signature_headers
 from core.statuses import ENDED
 from core.tables import Job, WebhookDelivery, WebhookEndpoint
 from core.tracing import spans
@@ -268,13 +268,10 @@ def set_secret(vault: Vault, endpoint: WebhookEndpoint, secret: str, *, keep_for
 
 def _headers(webhook_id: str, body: bytes, signing_secrets: Sequence[str], now: datetime) -> dict[str, str]:
     """Return the headers of a delivery, signed once with each secret."""
-    signatures = [Webhook(secret).sign(webhook_id, now, body.decode()) for secret in signing_secrets]
     return {
         "content-type": "application/json",
         "user-agent": "Tunery-Webhooks",
-        "webhook-id": webhook_id,
-        "webhook-timestamp": str(int(now.timestamp())),
-        "webhook-signature": " ".join(signatures),
+        **signature_headers(webhook_id, body, signing_secrets, now),
         **spans.outgoing(),
     }
 

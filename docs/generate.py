@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from core.monitoring.declared import MOST_PROJECTS, Program, all_declared
 from core.settings import Settings
 from core.settings.files import FileFields
+from core.settings.graders import GraderFields
 from core.settings.outside import OutsideFields
 from core.settings.projects import ProjectFields
 from core.settings.retention import RetentionFields
@@ -34,6 +35,7 @@ SECTIONS: dict[type[Any], str] = {
     WorkerFields: "Workers and their devices",
     TrainingFields: "Training",
     TaskFields: "Tasks",
+    GraderFields: "Graders",
     ServingFields: "Chats and completions",
     FileFields: "Files, adapters and rows",
     ProjectFields: "Projects and their quotas",

@@ -57,6 +57,7 @@ FIXTURES = (
     "tests.fixtures.faults.disks",
     "tests.fixtures.outside.hub",
     "tests.fixtures.outside.receiver",
+    "tests.fixtures.outside.scorer",
     "tests.fixtures.service.serving",
     "tests.fixtures.outside.vllm",
     "tests.fixtures.service.chatting",

@@ -4,11 +4,16 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from core.egress import Egress
 from core.errors import InvalidRequest
 from core.evals.criteria import Criterion, ExactMatch, FieldF1, LabelF1
 from core.evals.data_sources import MOST_SEED
 from core.graders.check import check, check_template
+from core.graders.endpoint import check_endpoint
+from core.graders.python.sandbox import Sandbox
 from core.graders.schemas import (
+    EndpointGrader,
+    Grader,
     InputText,
     LabelModelGrader,
     Message,
@@ -37,8 +42,11 @@ class NamedModel(NamedTuple):
     param: str
 
 
-def check_criteria(criteria: Sequence[Criterion], param: str = "testing_criteria") -> None:
-    """Raise InvalidRequest if a criterion can never be used, or if two have the same name."""
+def check_criteria(criteria: Sequence[Criterion], sandbox: Sandbox, param: str = "testing_criteria") -> None:
+    """Raise InvalidRequest if a criterion can never be used, or if two have the same name.
+
+    `sandbox` is where this server runs the code of Python graders.
+    """
     names: set[str] = set()
     for index, criterion in enumerate(criteria):
         path = f"{param}.{index}"
@@ -50,11 +58,16 @@ def check_criteria(criteria: Sequence[Criterion], param: str = "testing_criteria
                 param=f"{path}.name",
             )
         names.add(criterion.name)
-        check(criterion, path)
-        for grader, where in _model_graders(criterion, path):
-            _check_model_grader(grader, where)
-        for template, where in _templates(criterion, path):
-            check_template(template, where)
+        check_criterion(criterion, sandbox, path)
+
+
+def check_criterion(criterion: Criterion | Grader, sandbox: Sandbox, path: str) -> None:
+    """Raise InvalidRequest if a criterion, or a grader, can never be used. `path` is its place."""
+    check(criterion, path, sandbox)
+    for grader, where in _model_graders(criterion, path):
+        _check_model_grader(grader, where)
+    for template, where in _templates(criterion, path):
+        check_template(template, where)
 
 
 def check_input_messages(messages: Sequence[Message], param: str) -> None:
@@ -68,21 +81,36 @@ def check_input_messages(messages: Sequence[Message], param: str) -> None:
                 raise _invalid("There is no `sample` before the model has answered: name `item` only.", path)
 
 
+def check_endpoints(egress: Egress, grader: Criterion | Grader, param: str) -> None:
+    """Raise InvalidRequest if no request may go to the endpoint of a grader, or of one of its parts.
+
+    `param` is the grader's place in the request.
+    """
+    for part, where in _parts(grader, param):
+        if isinstance(part, EndpointGrader):
+            check_endpoint(egress, part, where)
+
+
 def grader_models(criteria: Sequence[Criterion], param: str = "testing_criteria") -> Iterator[NamedModel]:
     """Yield the models that the graders name."""
     for index, criterion in enumerate(criteria):
-        for grader, where in _model_graders(criterion, f"{param}.{index}"):
-            yield NamedModel(grader.model, f"{where}.model")
+        yield from models_of(criterion, f"{param}.{index}")
 
 
-def _model_graders(criterion: Criterion, path: str) -> Iterator[tuple[ModelGrader, str]]:
+def models_of(criterion: Criterion | Grader, path: str) -> Iterator[NamedModel]:
+    """Yield the models that a criterion, or a grader, names. `path` is its place in the request."""
+    for grader, where in _model_graders(criterion, path):
+        yield NamedModel(grader.model, f"{where}.model")
+
+
+def _model_graders(criterion: Criterion | Grader, path: str) -> Iterator[tuple[ModelGrader, str]]:
     """Yield the graders of a criterion that ask a model, each with its path in the request."""
     for part, where in _parts(criterion, path):
         if isinstance(part, ModelGrader):
             yield part, where
 
 
-def _parts(criterion: Criterion, path: str) -> Iterator[tuple[object, str]]:
+def _parts(criterion: Criterion | Grader, path: str) -> Iterator[tuple[object, str]]:
     if not isinstance(criterion, MultiGrader):
         yield criterion, path
     elif isinstance(criterion.graders, dict):
@@ -134,7 +162,7 @@ def _invalid(message: str, param: str) -> InvalidRequest:
     return InvalidRequest(message, code="invalid_value", param=param)
 
 
-def _templates(criterion: Criterion, path: str) -> Iterator[tuple[str, str]]:
+def _templates(criterion: Criterion | Grader, path: str) -> Iterator[tuple[str, str]]:
     """Yield every template of a criterion, with its path in the request."""
     for part, where in _parts(criterion, path):
         match part:

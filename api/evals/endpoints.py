@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from fastapi import Query
 
 from api.admission.auth import CurrentCaller
-from api.dependencies import ModelCatalog, Transaction
+from api.dependencies import AppSettings, ModelCatalog, Outgoing, Secrets, Transaction
 from api.evals import service
 from api.evals.queries import Wanted
 from api.evals.schemas import CreateEval, EvalDeleted, EvalObject, UpdateEval
@@ -21,12 +21,19 @@ router = feature("/v1/evals", "Evals")
 
 @router.post("", responses=declared(InvalidRequest, Conflict, QuotaExceeded))
 def create_eval(
-    session: Transaction, caller: CurrentCaller, attempt: ThisAttempt, catalog: ModelCatalog, body: CreateEval
+    session: Transaction,
+    caller: CurrentCaller,
+    attempt: ThisAttempt,
+    catalog: ModelCatalog,
+    settings: AppSettings,
+    egress: Outgoing,
+    vault: Secrets,
+    body: CreateEval,
 ) -> EvalObject:
     """Create an eval: criteria by which models are judged. Runs of the eval judge a model each."""
 
     def create() -> EvalObject:
-        return EvalObject.of(service.create(session, caller, catalog, body))
+        return EvalObject.of(service.create(session, caller, catalog, settings, egress, vault, body))
 
     return created(session, attempt, EvalObject, body, create, found_by(service.get, caller.project_id))
 

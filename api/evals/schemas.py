@@ -12,6 +12,7 @@ from api.eval_requests.data_source_configs import (
 )
 from api.schemas import Identified, UnixSeconds, from_row
 from core.evals.criteria import MAX_CRITERIA, Criterion
+from core.graders.header_values import with_hidden_headers
 from core.options import Metadata, Options
 from core.tables import Eval
 
@@ -78,7 +79,7 @@ class EvalObject(Identified):
             cls,
             row,
             data_source_config=DataSourceConfigObject.of(config),
-            testing_criteria=row.criteria,
+            testing_criteria=with_hidden_headers(row.criteria),
             metadata=row.client_metadata,
         )
 

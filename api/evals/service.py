@@ -4,7 +4,7 @@ from sqlalchemy import func
 from sqlalchemy.orm import Session
 
 from api.admission.callers import Caller
-from api.eval_requests.check import check_criteria
+from api.eval_requests.check import check_criteria, check_endpoints
 from api.evals import queries
 from api.evals.queries import Wanted
 from api.evals.schemas import MAX_NAME, CreateEval, UpdateEval
@@ -15,21 +15,35 @@ from core import artifacts
 from core.access import audit
 from core.access.quotas import check_request
 from core.catalog import Catalog
+from core.egress import Egress
 from core.errors import InvalidRequest
 from core.evals.evals import count, create_eval, no_such_eval
 from core.ids import id_pattern
+from core.secrets.grader_headers import with_sealed_headers
+from core.secrets.vault import Vault
+from core.settings import Settings
 from core.tables import Eval, Task
 from core.work import client as tasks
 
 EVAL_ID = id_pattern("eval-")
 
 
-def create(session: Session, caller: Caller, catalog: Catalog, asked: CreateEval) -> Eval:
-    """Create an eval.
+def create(
+    session: Session,
+    caller: Caller,
+    catalog: Catalog,
+    settings: Settings,
+    egress: Egress,
+    vault: Vault,
+    asked: CreateEval,
+) -> Eval:
+    """Create an eval. The headers of its graders are stored encrypted.
 
     Raises InvalidRequest for a criterion that cannot be used here, or an unknown job; and QuotaExceeded.
     """
-    check_criteria(asked.testing_criteria)
+    check_criteria(asked.testing_criteria, settings.python_sandbox)
+    for index, criterion in enumerate(asked.testing_criteria):
+        check_endpoints(egress, criterion, f"testing_criteria.{index}")
     check_grader_models(session, caller.project_id, catalog, asked.testing_criteria)
     if asked.job_id is not None and jobs.find(session, caller.project_id, asked.job_id) is None:
         raise InvalidRequest(
@@ -42,7 +56,7 @@ def create(session: Session, caller: Caller, catalog: Catalog, asked: CreateEval
         session,
         caller.project_id,
         asked.name or names[:MAX_NAME],
-        asked.testing_criteria,
+        with_sealed_headers(vault, asked.testing_criteria),
         data_source_config=asked.data_source_config.model_dump(mode="json"),
         metadata=asked.metadata,
         job_id=asked.job_id,

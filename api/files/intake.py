@@ -45,12 +45,21 @@ class ReceivedFile:
 class FileIntake:
     """Takes the bytes by `write`, and then `finish` or `abort`. Raises InvalidRequest and TooLarge."""
 
-    def __init__(self, store: ObjectStore, object_key: str, *, max_bytes: int, max_row_bytes: int) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        object_key: str,
+        *,
+        max_bytes: int,
+        max_row_bytes: int,
+        kind: Kind | None = None,
+    ) -> None:
+        """`kind` is that of a dataset that the server makes."""
         self._key = object_key
         self._max_bytes = max_bytes
         self._writer = store.writer(object_key)
         self._max_row_bytes = max_row_bytes
-        self._check = DatasetCheck(max_row_bytes)
+        self._check = DatasetCheck(max_row_bytes, kind=kind)
         self._head = b""
 
     def write(self, chunk: bytes, purpose: str | None) -> None:

@@ -25,8 +25,13 @@ class ValidatedGrader(BaseModel):
 
 
 class RunErrors(BaseModel):
-    """The kinds of error in a run. Errors of models and of Python graders never occur here."""
+    """The kinds of error in a run. Errors of models never occur here.
 
+    `endpoint_grader_error` is Tunery's own: the endpoint of a grader gave no score.
+    """
+
+    endpoint_grader_error: bool = False
+    endpoint_grader_error_details: str | None = None
     formula_parse_error: bool = False
     invalid_variable_error: bool = False
     model_grader_parse_error: bool = False
@@ -41,6 +46,18 @@ class RunErrors(BaseModel):
     sample_parse_error: bool = False
     truncated_observation_error: bool = False
     unresponsive_reward_error: bool = False
+
+    @classmethod
+    def of(cls, made: Grade) -> "RunErrors":
+        match made.fault:
+            case None:
+                return cls()
+            case "python_grader_server_error":
+                return cls(python_grader_server_error=True, python_grader_server_error_type=made.details)
+            case fault if made.details is not None:
+                return cls(**{fault: True, f"{fault}_details": made.details})
+            case fault:
+                return cls(**{fault: True})
 
 
 class RunMetadata(BaseModel):
@@ -66,13 +83,12 @@ class GraderRun(BaseModel):
 
     @classmethod
     def of(cls, grader: Any, made: Grade) -> "GraderRun":
-        errors = RunErrors() if made.fault is None else RunErrors(**{made.fault: True})
         return cls(
             reward=made.reward,
             metadata=RunMetadata(
                 name=grader.name,
                 type=grader.type,
-                errors=errors,
+                errors=RunErrors.of(made),
                 execution_time=made.seconds,
                 scores=made.scores,
             ),

@@ -146,7 +146,8 @@ def _room(
 def _parts(job: Job, room: Room, memory: Memory, tokens: int) -> MemoryParts:
     """Return the memory in parts. An evaluation may take more than a step if its rows are longer."""
     evaluation = 0
-    if (validation := job.facts.validation) is not None:
+    validation = None if job.spec.sampled_tokens else job.facts.validation  # answers are sampled there
+    if validation is not None:
         memory_plan = room.fit(job.longest).memory_plan
         at_once = min(memory_plan.step_tokens, validation.tokens) if memory_plan else tokens
         load = room.load(validation.longest)
@@ -169,8 +170,11 @@ def _parts(job: Job, room: Room, memory: Memory, tokens: int) -> MemoryParts:
 
 
 def _seconds(job: Job, room: Room, fit: Fit) -> Seconds | None:
-    """Return how long the job takes there; None if it does not fit."""
-    if fit.memory_plan is None or job.work is None:
+    """Return how long the job takes there; None if it does not fit, or if it samples answers.
+
+    The speed of sampling has not been measured, and graders take their own time.
+    """
+    if fit.memory_plan is None or job.work is None or job.spec.sampled_tokens:
         return None
     rate, basis = _rate(job, room)
     training = job.work.training * _more_by_recomputing(job, room, fit)

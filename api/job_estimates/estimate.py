@@ -6,6 +6,7 @@ from api.job_estimates.device_estimate import Job, on_device, shape_on
 from api.job_estimates.disk import disk_of
 from api.job_estimates.facts import Facts
 from api.job_estimates.fit import Trainable, trained_numbers
+from api.job_estimates.sampling import sampled_tokens, sampling_operations, with_answers
 from api.job_estimates.work import forward_operations, training_operations
 from core.estimates.adapters import FP32, StateBytes
 from core.estimates.job.devices import Machine
@@ -16,11 +17,15 @@ from core.jobs.evaluation_schedule import EVAL_EXAMPLES, Schedule, eval_steps
 from core.jobs.spec import JobSpec
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter
 from core.methods.whole import FullTuning
+from core.objectives.reinforcement import Reinforcement
 
 
 def estimate(spec: JobSpec, facts: Facts, machines: Sequence[Machine], with_options: bool) -> Estimate:
     """Return the estimate on each of the machines. `with_options` also tries other methods there."""
-    steps = _steps(spec, facts)
+    stored = facts
+    if isinstance(spec.objective, Reinforcement):
+        facts = with_answers(facts, spec.objective)
+    steps = _steps(spec, facts, stored.training.exact)
     # What does not depend on the device is told of bf16, which all cards compute in
     model = shape_on(facts, facts.entry, None, spec.sharded)
     trainables = _trainables(spec, model)
@@ -33,7 +38,7 @@ def estimate(spec: JobSpec, facts: Facts, machines: Sequence[Machine], with_opti
         tokens=_tokens(spec, facts),
         steps=steps,
         operations=work,
-        disk=_disk(spec, facts, model, trainables) if model and trainables else None,
+        disk=_disk(spec, stored, model, trainables) if model and trainables else None,
         devices=[on_device(job, machine, with_options) for machine in machines],
         unknown=list(_unknown(spec, facts, model, trainables)),
     )
@@ -51,11 +56,19 @@ def _trainables(spec: JobSpec, model: ModelShape | None) -> tuple[Trainable, ...
     return tuple(known) if len(known) == len(adapters) else ()
 
 
-def _steps(spec: JobSpec, facts: Facts) -> Steps:
+def _steps(spec: JobSpec, facts: Facts, exact: bool) -> Steps:
     per_epoch = spec.hyperparameters.steps_per_epoch(max(1, facts.training.examples))
     count = per_epoch * spec.hyperparameters.n_epochs
-    evaluations = sum(_schedule(spec, facts, per_epoch).left(0))
-    return Steps(count=count, per_epoch=per_epoch, evaluations=evaluations, exact=facts.training.exact)
+    evaluations = sum(_evaluations(spec, facts, per_epoch))
+    return Steps(count=count, per_epoch=per_epoch, evaluations=evaluations, exact=exact)
+
+
+def _evaluations(spec: JobSpec, facts: Facts, per_epoch: int) -> tuple[int, int]:
+    """Return the evaluations on all validation rows, and those on a few of them."""
+    wholes, parts = _schedule(spec, facts, per_epoch).left(0)
+    if isinstance(spec.objective, Reinforcement):
+        return wholes + 1, parts  # the base model's answers are the first
+    return wholes, parts
 
 
 def _schedule(spec: JobSpec, facts: Facts, per_epoch: int) -> Schedule:
@@ -64,16 +77,21 @@ def _schedule(spec: JobSpec, facts: Facts, per_epoch: int) -> Schedule:
     return Schedule(
         last_step=per_epoch * spec.hyperparameters.n_epochs,
         steps_per_epoch=per_epoch,
-        eval_steps=eval_steps(spec.training, per_epoch),
-        whole_always=spec.publishes_best,
+        eval_steps=_eval_steps(spec, per_epoch),
+        whole_always=spec.publishes_best or isinstance(spec.objective, Reinforcement),
         whole_tokens=rows.tokens if rows else 0,
         part_tokens=round(few),
     )
 
 
+def _eval_steps(spec: JobSpec, per_epoch: int) -> int:
+    own = spec.objective.eval_interval if isinstance(spec.objective, Reinforcement) else None
+    return own or eval_steps(spec.training, per_epoch)
+
+
 def _tokens(spec: JobSpec, facts: Facts) -> Tokens:
     rows, epochs = facts.training, spec.hyperparameters.n_epochs
-    share = facts.computed_share
+    share, asked = facts.computed_share, spec.objective
     return Tokens(
         count=epochs * rows.tokens,
         exact=rows.exact,
@@ -81,6 +99,7 @@ def _tokens(spec: JobSpec, facts: Facts) -> Tokens:
         most=epochs * rows.most,
         computed=None if share is None else round(share * epochs * rows.tokens),
         per_epoch=rows.tokens,
+        sampled=epochs * sampled_tokens(rows, asked) if isinstance(asked, Reinforcement) else None,
         longest_row=rows.longest,
         validation=facts.validation.tokens if facts.validation else 0,
     )
@@ -103,7 +122,10 @@ def _work(
     if spec.objective.type == "kto":  # a pass before each step finds its weights
         training += computed * forward_operations(model, rows.usual_row)
     evaluation = len(trainables) * _evaluation(spec, facts, steps, model)
-    return Operations(training=training, evaluation=evaluation)
+    sampling = 0.0
+    if isinstance(spec.objective, Reinforcement):
+        sampling = spec.hyperparameters.n_epochs * sampling_operations(model, rows, spec.objective)
+    return Operations(training=training, evaluation=evaluation, sampling=sampling)
 
 
 def _evaluation(spec: JobSpec, facts: Facts, steps: Steps, model: ModelShape) -> float:
@@ -111,7 +133,9 @@ def _evaluation(spec: JobSpec, facts: Facts, steps: Steps, model: ModelShape) ->
     if facts.validation is None:
         return 0.0
     schedule = _schedule(spec, facts, steps.per_epoch)
-    wholes, parts = schedule.left(0)
+    wholes, parts = _evaluations(spec, facts, steps.per_epoch)
+    if isinstance(spec.objective, Reinforcement):
+        return wholes * sampling_operations(model, facts.validation, spec.objective)
     tokens = wholes * schedule.whole_tokens + parts * schedule.part_tokens
     return tokens * forward_operations(model, facts.validation.usual_row)
 
@@ -138,9 +162,19 @@ def _unknown(
         yield f"Memory, disk and time: the layers of {spec.base_model} are of no kind that estimates know."
     if not trainables:
         yield f"Memory, disk and time: the memory of the method '{spec.adapter.type}' has no model yet."
+    if spec.sampled_tokens:
+        yield (
+            "Time and price: how fast answers are sampled has not been measured, and the graders take their "
+            "own time."
+        )
+        yield (
+            "The exact number of tokens: the model decides where its answers end. Each is counted with all "
+            "of its 'max_completion_tokens'."
+        )
+        yield "The memory of the cache with which answers are sampled, which is not a part of the peak."
     if spec.preparation is not None:
         yield "The exact number of tokens: the rows are drawn and made when the job reads the file."
-    elif not facts.training.exact:
+    elif not facts.training.exact and not spec.sampled_tokens:
         yield (
             "The exact number of tokens: nobody has rendered the training file with this base model yet. It "
             "is known once a job has read the file, or a check of the file with this base model."

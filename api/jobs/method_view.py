@@ -46,9 +46,17 @@ def _view_of(objective: Objective) -> type[BaseModel]:
         hyperparameters = create_model(
             f"{name}Hyperparameters", __base__=Hyperparameters, __module__=__name__, **own
         )
+    options: type[BaseModel] = MethodOptions[hyperparameters]
+    if objective.options_beside:
+        # As it was stored, whatever this release would take
+        beside: dict[str, Any] = {
+            option: (Any, Field(description=field.description))
+            for option, field in objective.options_beside.items()
+        }
+        options = create_model(f"{name}Options", __base__=options, __module__=__name__, **beside)
     fields: dict[str, Any] = {
         "type": (Literal[objective.name], objective.name),
-        objective.name: (MethodOptions[hyperparameters], ...),
+        objective.name: (options, ...),
     }
     return create_model(f"{name}Method", __module__=__name__, **fields)
 
@@ -68,6 +76,7 @@ def method_view(spec: Mapping[str, Any]) -> MethodView:
     """Return the `method` of a stored specification."""
     options = dict(spec["objective"])
     name = options.pop("type")
+    beside = {option: options.pop(option, None) for option in OBJECTIVES[name].options_beside}
     return METHOD_VIEW.validate_python(
-        {"type": name, name: {"hyperparameters": spec["hyperparameters"] | options}}
+        {"type": name, name: {**beside, "hyperparameters": spec["hyperparameters"] | options}}
     )

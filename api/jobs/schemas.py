@@ -14,6 +14,8 @@ from core.datasets.checks.report import DataFinding
 from core.datasets.preparation.requests import Augmentation
 from core.estimates.job.report import Estimate
 from core.evals.evaluation import Evaluation
+from core.evals.validations import eval_of
+from core.graders.header_values import with_hidden_headers
 from core.jobs.integrations import Integration
 from core.jobs.lineage import lineage_of
 from core.jobs.measured import Measured
@@ -124,6 +126,10 @@ class JobObject(Identified):
     evaluate: Annotated[
         Evaluation | None, Field(description="What is evaluated when the job has succeeded. Null: nothing")
     ]
+    eval_id: Annotated[
+        str | None,
+        Field(description="The eval of a job with reinforcement: each validation is a run of it"),
+    ] = None
     estimate: Annotated[
         Estimate | None,
         Field(description="What was expected of it when it was created"),
@@ -142,7 +148,7 @@ class JobObject(Identified):
 
     @classmethod
     def of(cls, row: JobRow, lease_seconds: float, queue_position: int | None) -> "JobObject":
-        job, spec = row.job, _with_autos(row.job.spec)
+        job, spec = row.job, _with_autos(with_hidden_headers(row.job.spec))
         return from_row(
             cls,
             job,
@@ -167,6 +173,7 @@ class JobObject(Identified):
             adapter_id=row.adapter_id,
             progress=_progress(row, queue_position),
             evaluate=spec["evaluation"],
+            eval_id=eval_of(job),
             lineage=lineage_of(job.spec),
         )
 

@@ -35,7 +35,9 @@ class CompletionsFile:
         self._max_row_bytes = max_row_bytes
         self.id = new_id("file-")
         self.key = file_key(project_id, self.id)
-        self._intake = FileIntake(store, self.key, max_bytes=max_bytes, max_row_bytes=max_row_bytes)
+        self._intake = FileIntake(
+            store, self.key, max_bytes=max_bytes, max_row_bytes=max_row_bytes, kind=asked.kind
+        )
         self._tally = Tally()
 
     def pages(self, sessions: sessionmaker[Session]) -> Iterator[bytes]:
@@ -48,7 +50,7 @@ class CompletionsFile:
             rating=asked.rating,
             start_time=asked.start_time,
             end_time=now if asked.end_time is None else min(asked.end_time, now),
-            rated=asked.kind != "chat",
+            rated=asked.kind in ("preference", "labelled"),
         )
         while has_more:
             with sessions() as session:

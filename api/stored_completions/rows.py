@@ -78,10 +78,16 @@ def _labelled(example: Example) -> Iterator[Row]:
         yield {"messages": [*example.prompt, example.answer], "label": example.rating == "up"}
 
 
+def _prompt(example: Example) -> Iterator[Row]:
+    reference = {} if example.corrected is None else {"reference": example.corrected["content"]}
+    yield {"messages": example.prompt, **reference}
+
+
 ROWS: dict[Kind, Callable[[Example], Iterator[Row]]] = {
     "chat": _chat,
     "preference": _preference,
     "labelled": _labelled,
+    "prompt": _prompt,
 }
 
 

@@ -121,6 +121,8 @@ class MakeFile(Options):
     - `preference`: a corrected answer is preferred to the answer itself. An answer that was rated up is
       preferred to an answer to the same messages that was rated down.
     - `labelled` (KTO): each answer with its rating, and each corrected answer as a good one.
+    - `prompt` (reinforcement): the messages that were answered. A corrected answer is the key `reference`,
+      which graders read.
     """
 
     kind: Kind = "chat"

@@ -27,17 +27,24 @@ from worker.engine.base.base_model import ResidentBase, choose_device
 from worker.engine.batch.grouping import JobRows
 from worker.engine.batch.pack import pack
 from worker.engine.step.context import PassContext
+from worker.engine.step.data_order import DataOrder
 from worker.engine.step.loop import train_round
 from worker.engine.step.trainee import StepResult, Trainee
 from worker.rendering.render import Rendering
 from worker.rows.row import Row
 
 
-class InFileOrder(Trainee):
-    """A trainee that takes its rows in the order of the file, as the peers do here. Others shuffle them."""
+class FileOrder(DataOrder):
+    """The order of the file, in which the peers take their rows here."""
 
-    def _order_of(self, _epoch: int) -> NDArray[np.int64]:
-        return np.arange(self._examples)
+    def of(self, _epoch: int) -> NDArray[np.int64]:
+        return np.arange(self.examples)
+
+
+class InFileOrder(Trainee):
+    """A trainee that takes its rows in the order of the file. Others shuffle them."""
+
+    order_type = FileOrder
 
 
 def load_base(folder: Path, quantization: Quantization | None = None) -> ResidentBase:

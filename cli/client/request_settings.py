@@ -1,7 +1,8 @@
-"""Options that jobs and sweeps share, and `--set PATH=VALUE` for request parameters that have no option."""
+"""Options that several commands share, and `--set PATH=VALUE` for request parameters that have no option."""
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -19,15 +20,42 @@ Model = Annotated[
 Suffix = Annotated[str | None, typer.Option(help="Text to put into the new model's name")]
 Seed = Annotated[int | None, typer.Option(help="The same seed gives the same adapter")]
 
-Setting = tuple[list[str], Any]
-Settings = Annotated[
-    list[str] | None,
+Grader = Annotated[
+    Path | None,
     typer.Option(
-        "--set",
-        metavar="PATH=VALUE",
-        help="Any other parameter of the request, such as adapter.use_dora=true; may be repeated",
+        metavar="JSON-FILE",
+        exists=True,
+        dir_okay=False,
+        help="The grader that judges answers, as a job with --method reinforcement takes it",
     ),
 ]
+
+EXAMPLE = '{"type": "string_check", …}'
+
+Setting = tuple[list[str], Any]
+
+
+def set_option(example: str) -> Any:
+    """Return the option `--set`, whose help shows an example."""
+    return typer.Option(
+        "--set",
+        metavar="PATH=VALUE",
+        help=f"Any other parameter of the request, such as {example}; may be repeated",
+    )
+
+
+Settings = Annotated[list[str] | None, set_option("adapter.use_dora=true")]
+
+
+def read_grader(path: Path) -> dict[str, Any]:
+    """Return the grader in a file. Raises ConfigurationError."""
+    try:
+        grader = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path} holds no grader as JSON: {error}") from error
+    if not isinstance(grader, dict):
+        raise ConfigurationError(f"{path} holds no grader: a grader is a JSON object, such as {EXAMPLE}")
+    return grader
 
 
 def read_settings(given: Sequence[str]) -> list[Setting]:

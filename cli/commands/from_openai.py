@@ -18,6 +18,7 @@ from cli.client.client import Client, without_none
 from cli.client.connection import connected
 from cli.client.errors import CommandError, Refused
 from core.errors import ConfigurationError
+from core.objectives import NAMES
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -28,7 +29,9 @@ PURPOSE = "fine-tune"
 ORIGIN = "openai_job"  # the key in a job's metadata that names the job at OpenAI
 MOST_METADATA = 16
 IN_MEMORY = 16 * 1024**2  # bytes of a file that are not yet written to the disk
-HYPERPARAMETERS = ("n_epochs", "batch_size", "beta")  # a learning rate for another model would mislead
+# A learning rate for another model would mislead, and so would the cost of its answers
+HYPERPARAMETERS = ("n_epochs", "batch_size", "beta", "eval_interval", "eval_samples")
+BESIDE_HYPERPARAMETERS = ("grader", "response_format")
 
 
 class NotCopied(Exception):
@@ -160,11 +163,13 @@ def _method(job: dict[str, Any]) -> dict[str, Any]:
     """Return the job's method with the hyperparameters that mean the same here. Raises NotCopied."""
     method = job.get("method") or {"type": "supervised"}
     kind = str(method["type"])
-    if kind not in ("supervised", "dpo"):
+    if kind not in NAMES:
         raise NotCopied(f"its method is {kind}, which does not exist here")
-    given = (method.get(kind) or {}).get("hyperparameters") or job.get("hyperparameters") or {}
+    options = method.get(kind) or {}
+    given = options.get("hyperparameters") or job.get("hyperparameters") or {}
     kept = {name: given[name] for name in HYPERPARAMETERS if given.get(name) is not None}
-    return {"type": kind, kind: {"hyperparameters": kept}}
+    beside = {name: options[name] for name in BESIDE_HYPERPARAMETERS if options.get(name) is not None}
+    return {"type": kind, kind: {**beside, "hyperparameters": kept}}
 
 
 def _made_before(client: Client) -> set[str]:

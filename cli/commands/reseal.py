@@ -1,12 +1,15 @@
 """Encrypts all stored secrets again with the first of the keys (`tunery secrets reseal`)."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Text, cast, select
 from sqlalchemy.orm import Session
 
+from core.graders.header_values import SEALED
+from core.secrets.grader_headers import resealed
 from core.secrets.vault import UnreadableSecret, Vault
-from core.tables import Project, Secret, WebhookEndpoint
+from core.tables import Eval, Job, Project, Secret, WebhookEndpoint
 
 
 @dataclass
@@ -19,14 +22,17 @@ class Resealed:
     count: int = 0
     unreadable: list[str] = field(default_factory=list)
 
-    def add(self, vault: Vault, row: Secret | WebhookEndpoint, columns: tuple[str, ...], name: str) -> None:
+    def add(self, vault: Vault, row: Any, columns: tuple[str, ...], name: str) -> None:
         """Encrypt all of `columns` again, or none of them if one cannot be decrypted.
 
-        `name` describes the row for people.
+        A column holds an encrypted text, or JSON with graders. `name` describes the row for people.
         """
         stored = {column: value for column in columns if (value := getattr(row, column)) is not None}
         try:
-            sealed = {column: vault.reseal(value) for column, value in stored.items()}
+            sealed = {
+                column: vault.reseal(value) if isinstance(value, str) else resealed(vault, value)
+                for column, value in stored.items()
+            }
         except UnreadableSecret:
             self.unreadable.append(name)
             return
@@ -45,4 +51,15 @@ def reseal_all(session: Session, vault: Vault) -> Resealed:
     for endpoint, project in session.execute(endpoints.with_for_update(of=WebhookEndpoint)):
         name = f"webhook endpoint {endpoint.id} of project {project}"
         done.add(vault, endpoint, ("sealed_secret", "former_sealed_secret"), name)
+    _reseal_graders(session, vault, done)
     return done
+
+
+def _reseal_graders(session: Session, vault: Vault, done: Resealed) -> None:
+    """Encrypt the headers of graders again: those of evals, and those of jobs."""
+    evals = select(Eval).where(cast(Eval.criteria, Text).contains(SEALED))
+    for row in session.scalars(evals.with_for_update()):
+        done.add(vault, row, ("criteria",), f"graders of eval {row.id}")
+    jobs = select(Job).where(cast(Job.spec, Text).contains(SEALED))
+    for job in session.scalars(jobs.with_for_update()):
+        done.add(vault, job, ("spec",), f"graders of job {job.id}")

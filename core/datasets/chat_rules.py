@@ -18,7 +18,8 @@ from core.datasets.common_rules import (
     surrogate_findings,
 )
 from core.datasets.findings import Finding, quote
-from core.datasets.tool_rules import OLD_FORM, TOOL_KEYS, call_findings, order_findings, tool_findings
+from core.datasets.kinds import CHAT_KEYS
+from core.datasets.tool_rules import OLD_FORM, call_findings, order_findings, tool_findings
 
 UNSUPPORTED_KEYS = {"refusal": "refusals are", "audio": "audio is"}
 CALLS = ("tool_calls", "function_call")  # a message with one of them needs no content
@@ -28,7 +29,6 @@ UNSUPPORTED_PARTS = {
     "file": "files are",
     "refusal": "refusals are",
 }
-ROW_KEYS = ("messages", "parallel_tool_calls", *TOOL_KEYS)
 MESSAGE_KEYS = (
     "role",
     "content",
@@ -58,7 +58,7 @@ def row_findings(row: Any) -> Iterator[Finding]:
         yield row_is_no_object(row, ROW_FORM)
         return
     yield from missing_findings(row, ("messages",), ROW_FORM)
-    yield from row_key_findings(row, ROW_KEYS)
+    yield from row_key_findings(row, CHAT_KEYS)
     yield from tool_findings(row, "")
     yield from list_findings(row, "messages", "at least one from the assistant")
     if row.get("messages") and isinstance(row["messages"], list):

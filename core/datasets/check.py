@@ -61,10 +61,12 @@ class DatasetCheck:
     it raise an error.
     """
 
-    def __init__(self, max_row_bytes: int, max_findings: int = 100) -> None:
+    def __init__(self, max_row_bytes: int, max_findings: int = 100, kind: Kind | None = None) -> None:
+        """`kind` is that of a file that the server makes. Otherwise its first row shows it."""
         self.max_findings = max_findings
         self._reader = RowReader(max_row_bytes)
         self._row_check = RowCheck()
+        self._row_check.kind = kind
         self._rows = self._finding_count = self._bad_rows = 0
         self._findings: list[RowFinding] = []
         self._needs: dict[Need, int] = {}

@@ -26,7 +26,7 @@ def conversations(row: Row, kind: Kind) -> Iterator[tuple[str, Messages]]:
 
 
 def _paths(row: Row, kind: Kind) -> tuple[str, ...]:
-    if kind == "chat":
+    if kind in ("chat", "prompt"):
         return ("messages",)
     if kind == "labelled":
         return ("prompt", "completion") if labelled_keys(row) is PROMPT_KEYS else ("messages",)

@@ -7,13 +7,14 @@ from typing import Any
 import msgspec
 
 from core.datasets import strict_json
-from core.datasets.chat_rules import ROW_KEYS, row_findings
+from core.datasets.chat_rules import row_findings
 from core.datasets.common_rules import unknown_keys
 from core.datasets.findings import Finding
-from core.datasets.kinds import ROW_IN_WORDS, Kind, contradicts, kind_of
+from core.datasets.kinds import CHAT_KEYS, ROW_IN_WORDS, Kind, contradicts, kind_of
 from core.datasets.labelled_rules import labelled_findings, labelled_keys
 from core.datasets.plain_chat import plain_chat
 from core.datasets.preference_rules import pair_findings, pair_keys
+from core.datasets.prompt_rules import prompt_findings, prompt_keys
 from core.datasets.template_needs import Need, needs_of
 
 MAX_ROW_FINDINGS = 20
@@ -26,12 +27,14 @@ RULES: dict[Kind, Rules] = {
     "chat": row_findings,
     "preference": pair_findings,
     "labelled": labelled_findings,
+    "prompt": prompt_findings,
 }
 
 KEYS: dict[Kind, Callable[[dict[str, Any]], tuple[str, ...]]] = {
-    "chat": lambda _: ROW_KEYS,
+    "chat": lambda _: CHAT_KEYS,
     "preference": pair_keys,
     "labelled": labelled_keys,
+    "prompt": prompt_keys,
 }
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from core.graders.schemas import (
+    EndpointGrader,
     LabelModelGrader,
     MultiGrader,
     Name,
@@ -32,6 +33,10 @@ ReferenceText = Annotated[Template, Field(description="What it should be. Defaul
 
 
 class TextSimilarity(TextSimilarityGrader):
+    pass_threshold: Threshold = None
+
+
+class Python(PythonGrader):
     pass_threshold: Threshold = None
 
 
@@ -100,9 +105,10 @@ class FieldF1(Options):
 Criterion = Annotated[
     StringCheckGrader
     | TextSimilarity
-    | PythonGrader
+    | Python
     | LabelModelGrader
     | ScoreModel
+    | EndpointGrader
     | Multi
     | Loss
     | TokenAccuracy
@@ -114,7 +120,14 @@ Criterion = Annotated[
 CRITERION: TypeAdapter[Criterion] = TypeAdapter(Criterion)
 
 OF_THE_ROWS_ANSWER = ("loss", "token_accuracy")  # these need no sample, only a row of a dataset
+ONCE_A_ROW = (*OF_THE_ROWS_ANSWER, "label_f1")  # these cannot judge several samples of a row
+RIGHT_OR_WRONG = ("string_check", "label_model", "exact_match", "label_f1")
 LOWER_IS_BETTER = ("loss",)
+
+
+def tells_success(criterion: Criterion) -> bool:
+    """Return whether a row can fail the criterion: without a threshold, every score passes."""
+    return criterion.type in RIGHT_OR_WRONG or getattr(criterion, "pass_threshold", None) is not None
 
 
 def gain(criterion: Criterion, base: float, tuned: float) -> float:

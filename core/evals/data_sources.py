@@ -1,7 +1,8 @@
 """Where the rows of a run come from, and how a model is asked about them. Names and shapes are OpenAI's.
 
 A row is an `item` for templates. A line `{"item": {…}}` gives it as it is. A line of a training file is an
-item too; the run adds `input`, the messages before the last answer, and `reference`, that answer's text.
+item too; the run adds `input`, the messages before the last answer, and `reference`, that answer's text. A
+prompt without an answer gets its messages as `input`, unless it has a key of this name, and no `reference`.
 """
 
 from typing import Annotated, Any, Literal
@@ -13,7 +14,8 @@ from core.options import Metadata, Moment, Options, unsupported
 
 MAX_INLINE_ROWS = 1_000
 MAX_MESSAGES = 64
-MOST_SEED = 2**53  # with a row's index added, a seed must stay within 64 bits
+MAX_SAMPLES = 64  # as many as a reinforcement job takes at most
+MOST_SEED = 2**53  # with a record's index added, a seed must stay within 64 bits
 
 Rows = Annotated[
     int | None, Field(ge=1, description="The number of rows to judge: the first ones. Null judges all")
@@ -33,7 +35,7 @@ class FileContentSource(Options):
 
 
 class FileSource(Options):
-    """The lines of an uploaded file, also of a training file in any of the three formats."""
+    """The lines of an uploaded file, also of a training file of any kind."""
 
     type: Literal["file_id"]
     id: str
@@ -72,10 +74,17 @@ class ItemReference(Options):
 
 
 class RunSamplingParams(Options):
-    """How the model's answers are sampled. Evals are greedy unless `temperature` is set."""
+    """How the model's answers are sampled.
+
+    One answer to each row is greedy unless `temperature` is set. Several have temperature 1 unless it is set,
+    and seeds of their own.
+    """
 
     max_completion_tokens: Annotated[
         int | None, Field(ge=1, le=1_000_000, description="Most tokens of each answer. Default: 1024")
+    ] = None
+    n: Annotated[
+        int | None, Field(ge=1, le=MAX_SAMPLES, description="Number of answers to each row. Default: 1")
     ] = None
     reasoning_effort: None = unsupported("The models on offer have no reasoning effort")
     response_format: dict[str, Any] | None = None
@@ -96,12 +105,28 @@ class CompletionsDataSource(Options):
     model: Annotated[str | None, Field(min_length=1, max_length=512)] = None
     sampling_params: RunSamplingParams | None = None
 
+    @property
+    def samples_per_row(self) -> int:
+        return (self.sampling_params and self.sampling_params.n) or 1
+
+    @property
+    def temperature(self) -> float:
+        """The temperature of the answers, also if the request names none."""
+        given = self.sampling_params.temperature if self.sampling_params else None
+        if given is None:
+            return 1.0 if self.samples_per_row > 1 else 0.0
+        return given
+
 
 class JsonlDataSource(Options):
     """Rows that have their `sample` already. No model is asked."""
 
     type: Literal["jsonl"]
     source: Annotated[FileContentSource | FileSource, Field(discriminator="type")]
+
+    @property
+    def samples_per_row(self) -> int:
+        return 1
 
 
 DataSource = Annotated[CompletionsDataSource | JsonlDataSource, Field(discriminator="type")]

@@ -24,10 +24,14 @@ def create_eval(
     data_source_config: Mapping[str, Any] = ANY_ITEM,
     metadata: dict[str, str] | None = None,
     job_id: str | None = None,
+    eval_id: str | None = None,
 ) -> Eval:
-    """Add an eval whose criteria are checked, and return it. `job_id` names the job that asked for it."""
+    """Add an eval whose criteria are checked, and return it. `job_id` names the job that asked for it.
+
+    It gets a new id, unless `eval_id` names one.
+    """
     created = Eval(
-        id=new_id("eval-"),
+        id=eval_id or new_id("eval-"),
         project_id=project_id,
         job_id=job_id,
         name=name,

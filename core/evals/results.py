@@ -1,12 +1,15 @@
 """What a run of an eval finds: a record for each row, a report of the whole, and how two runs differ.
 
-The worker writes the records as JSON lines in the order of their rows, ROWS_IN_A_FILE in each file, named by
-`file_of`. So a page of records is read without the others. The report is the `report` of the run's task.
+A row that is sampled several times has so many records, one after the other. The worker writes the records
+as JSON lines in the order of their rows, ROWS_IN_A_FILE in each file, named by `file_of`. So a page of
+records is read without the others. The report is the `report` of the run's task.
 """
 
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
+
+from core.evals.sampled_rows import SampledRows
 
 ROWS_IN_A_FILE = 100
 FILE_NAME = "items-{:05d}.jsonl"
@@ -16,7 +19,7 @@ StatusCounts = dict[ItemStatus, int]
 
 
 def file_of(index: int) -> str:
-    """Return the name of the file that has the record of a row. Rows count from 0."""
+    """Return the name of the file that has a record. Records count from 0."""
     return FILE_NAME.format(index // ROWS_IN_A_FILE)
 
 
@@ -56,7 +59,7 @@ class ModelUsage(BaseModel):
 
 
 class Record(BaseModel):
-    """One row of a run: the item, what the model wrote, and what the criteria say.
+    """One row of a run, or one sample of a row: the item, what the model wrote, and what the criteria say.
 
     `sample` has OpenAI's fields: input, output, finish_reason, model, usage, seed, temperature, top_p,
     max_completion_tokens, error. It is null where no criterion needs one. A row with an `error` has no
@@ -86,8 +89,9 @@ class CriterionResult(BaseModel):
     """What one criterion says of all rows that could be judged.
 
     `low` and `high` are the ends of a 95 % interval (core/evals/statistics/intervals.py). `value` is null if
-    no row could be judged, `low` and `high` also if the rows are too few to say how sure it is. `details` has
-    the F1 of each label or field, where there are any: of the 100 commonest.
+    no row could be judged, `low` and `high` also if the rows are too few to say how sure it is. `passed` and
+    `failed` count each row as often as it was sampled. `details` has the F1 of each label or field, where
+    there are any: of the 100 commonest.
     """
 
     name: str
@@ -99,6 +103,9 @@ class CriterionResult(BaseModel):
     passed: int
     failed: int
     details: dict[str, float] | None = None
+    sampled: Annotated[SampledRows | None, Field(description="Null if each row was sampled at most once")] = (
+        None
+    )
 
 
 class RunReport(BaseModel):

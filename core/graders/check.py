@@ -6,7 +6,12 @@ from typing import Any
 
 from core.errors import InvalidRequest
 from core.graders.formula import Formula, FormulaError
+from core.graders.python.running import wrong_with
+from core.graders.python.sandbox import Sandbox, SandboxFailed
 from core.graders.schemas import (
+    IMAGE_TAGS,
+    MAX_SOURCE,
+    EndpointGrader,
     ModelGrader,
     MultiGrader,
     PythonGrader,
@@ -18,13 +23,14 @@ from core.graders.similarity import NOT_ON_OFFER
 from core.graders.templates import malformed
 
 TextGrader = StringCheckGrader | TextSimilarityGrader
+DEFAULT_SANDBOX = Sandbox()
 SMALLEST_WIDTH = 1e-9  # of a range of scores, for its largest end; below, the scores between would be equal
 
 
-def check(grader: Any, param: str = "grader") -> None:
+def check(grader: Any, param: str = "grader", sandbox: Sandbox = DEFAULT_SANDBOX) -> None:
     """Raise InvalidRequest if the grader can never be run on this server.
 
-    `param` is the grader's place in the request.
+    `param` is the grader's place in the request, and `sandbox` is where this server runs Python graders.
     """
     match grader:
         case MultiGrader():
@@ -32,12 +38,11 @@ def check(grader: Any, param: str = "grader") -> None:
                 check(
                     part,
                     f"{param}.graders.{name}" if isinstance(grader.graders, dict) else f"{param}.graders",
+                    sandbox,
                 )
             formula_of(grader, param)
         case PythonGrader():
-            raise _not_on_offer(
-                param, "Python graders are not on offer on this server, which has no sandbox for them."
-            )
+            _check_python(grader, param, sandbox)
         case TextSimilarityGrader(evaluation_metric=metric) if metric in NOT_ON_OFFER:
             message = f"'{metric}' is not on offer on this server: {NOT_ON_OFFER[metric]}."
             raise _not_on_offer(f"{param}.evaluation_metric", message)
@@ -58,10 +63,11 @@ def graders_of(grader: Any) -> dict[str, Any]:
     return grader.by_name if isinstance(grader, MultiGrader) else {grader.name: grader}
 
 
-def text_graders(grader: Any, known: Collection[str] = ()) -> dict[str, TextGrader]:
-    """Return the graders of texts that `grader` consists of, by name, except those whose score is `known`.
+def own_graders(grader: Any, known: Collection[str] = ()) -> dict[str, TextGrader | PythonGrader]:
+    """Return the graders that need no model of which `grader` consists, except those whose score is `known`.
 
-    Raises InvalidRequest if one of them needs a model. Only an eval run asks models.
+    Raises InvalidRequest if one of them needs a model. Only an eval run asks models. The scores that
+    endpoints give must be known.
     """
     graders = {name: each for name, each in graders_of(grader).items() if name not in known}
     for each in graders.values():
@@ -69,6 +75,7 @@ def text_graders(grader: Any, known: Collection[str] = ()) -> dict[str, TextGrad
             raise _not_on_offer(
                 "grader", f"'{each.type}' graders need a chat model. Only an eval can use them."
             )
+        assert not isinstance(each, EndpointGrader), "whoever grades asks endpoints before"
     return graders
 
 
@@ -93,6 +100,37 @@ def check_template(template: str, param: str) -> None:
             "{{ sample.output_text }} or {{ item.reference }}.",
             code="invalid_value",
             param=param,
+        )
+
+
+def _check_python(grader: PythonGrader, param: str, sandbox: Sandbox) -> None:
+    """Raise InvalidRequest if the code of a Python grader cannot be run here."""
+    if sandbox.runner == "off":
+        raise _not_on_offer(
+            param, "Python graders are not on offer on this server: the operator has turned them off."
+        )
+    if grader.image_tag not in (None, *IMAGE_TAGS):
+        raise InvalidRequest(
+            f"There is no image '{grader.image_tag[:64]}'. Set 'image_tag' to null.",
+            code="invalid_value",
+            param=f"{param}.image_tag",
+        )
+    if len(grader.source.encode(errors="replace")) > MAX_SOURCE:
+        message = f"The source has more than {MAX_SOURCE} bytes."
+        raise InvalidRequest(message, code="invalid_value", param=f"{param}.source")
+    try:
+        wrong = wrong_with(sandbox, grader.source)
+    except SandboxFailed as error:
+        raise _not_on_offer(
+            param,
+            "Python graders cannot be run, because this server's sandbox for them fails. The operator finds "
+            "the reason in the log.",
+        ) from error
+    if wrong is not None:
+        raise InvalidRequest(
+            f"The source of the grader '{grader.name}' cannot be used: {wrong}.",
+            code="invalid_value",
+            param=f"{param}.source",
         )
 
 

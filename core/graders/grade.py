@@ -7,13 +7,29 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from core.errors import InvalidRequest
-from core.graders.check import TextGrader, check, formula_of, text_graders
+from core.graders.check import DEFAULT_SANDBOX, TextGrader, check, formula_of, own_graders
 from core.graders.formula import FormulaError
-from core.graders.schemas import MAX_COMPARED, MAX_TEXT, MultiGrader, StringCheckGrader
+from core.graders.python.running import score as python_score
+from core.graders.python.sandbox import GraderFailed, Sandbox, SandboxFailed, given, out_of_time
+from core.graders.schemas import (
+    MAX_COMPARED,
+    MAX_GIVEN,
+    MAX_TEXT,
+    MultiGrader,
+    PythonGrader,
+    StringCheckGrader,
+)
 from core.graders.similarity import similarity
 from core.graders.templates import NoJson, Sample, TooLong, UnknownVariable, render
 
-Fault = Literal["invalid_variable_error", "sample_parse_error", "other_error"]
+Fault = Literal[
+    "invalid_variable_error",
+    "sample_parse_error",
+    "endpoint_grader_error",
+    "other_error",
+    "python_grader_runtime_error",
+    "python_grader_server_error",
+]
 
 NOTHING: Mapping[str, float] = MappingProxyType({})
 OPERATIONS = {
@@ -28,33 +44,43 @@ OPERATIONS = {
 class Grade:
     """The result of a grader for one sample.
 
-    If the sample is at fault, the reward is 0, and `fault` is its kind.
-    `scores` has the scores of the graders of texts that the grader consists of, by their names.
+    If the sample cannot be graded, the reward is 0, and `fault` is the kind of the fault. If a Python grader
+    or an endpoint is at fault, `details` says how it failed, or in a word how the sandbox failed.
+    `scores` has the scores of the graders that the grader consists of, by their names.
     """
 
     reward: float = 0.0
     scores: dict[str, float] = field(default_factory=dict)
     fault: Fault | None = None
+    details: str | None = None
     seconds: float = 0.0
 
 
-def grade(grader: Any, item: Any, sample: str, known: Mapping[str, float] = NOTHING) -> Grade:
-    """Return the grade of one sample. `known` has the scores that models gave, by their graders' names.
+def grade(
+    grader: Any,
+    item: Any,
+    sample: str,
+    known: Mapping[str, float] = NOTHING,
+    sandbox: Sandbox = DEFAULT_SANDBOX,
+) -> Grade:
+    """Return the grade of one sample. `known` has the scores of models and endpoints, by graders' names.
 
     Raises InvalidRequest if the grader cannot be run, or if it would compare more than MAX_COMPARED
     characters. The characters are counted before anything is compared.
     """
-    check(grader)
-    parts = text_graders(grader, known)
+    check(grader, sandbox=sandbox)
+    parts = own_graders(grader, known)
+    codes = {name: part for name, part in parts.items() if isinstance(part, PythonGrader)}
+    comparing = {name: part for name, part in parts.items() if not isinstance(part, PythonGrader)}
     started = time.perf_counter()
     made = Grade(scores=dict(known))
     try:
-        for name, (text, reference) in _texts(parts, item, Sample(sample)).items():
-            made.scores[name] = _score(parts[name], text, reference)
-        if isinstance(grader, MultiGrader):
-            made.reward = formula_of(grader).value(made.scores)
-        else:
-            made.reward = made.scores[grader.name]
+        for name, (text, reference) in _texts(comparing, item, Sample(sample)).items():
+            made.scores[name] = _score(comparing[name], text, reference)
+        if codes:
+            _run_codes(codes, item, sample, sandbox, made)
+        if made.fault is None:
+            made.reward = _reward(grader, made.scores)
     except UnknownVariable:
         made.fault = "invalid_variable_error"
     except NoJson:
@@ -63,6 +89,36 @@ def grade(grader: Any, item: Any, sample: str, known: Mapping[str, float] = NOTH
         made.fault = "other_error"
     made.seconds = time.perf_counter() - started
     return made
+
+
+def _reward(grader: Any, scores: Mapping[str, float]) -> float:
+    return formula_of(grader).value(scores) if isinstance(grader, MultiGrader) else scores[grader.name]
+
+
+def _run_codes(codes: dict[str, PythonGrader], item: Any, sample: str, sandbox: Sandbox, made: Grade) -> None:
+    """Add the scores of Python graders to a grade, up to the first one that fails. They share the time."""
+    both = given(sample, item)
+    if len(both) > MAX_GIVEN:
+        raise InvalidRequest(
+            f"The sample and the item are too long: a Python grader is given at most {MAX_GIVEN} characters "
+            "of JSON.",
+            code="text_too_long",
+            param="item",
+        )
+    deadline = time.monotonic() + sandbox.seconds
+    for name, part in codes.items():
+        left = deadline - time.monotonic()
+        try:
+            if left <= 0:
+                raise out_of_time(sandbox.seconds)
+            made.scores[name] = python_score(sandbox, part.source, both, left)
+        except GraderFailed as error:
+            made.fault = "python_grader_runtime_error"
+            made.details = f"{part.name}: {error}" if len(codes) > 1 else str(error)
+            return
+        except SandboxFailed as error:
+            made.fault, made.details = "python_grader_server_error", str(error)
+            return
 
 
 def _texts(parts: dict[str, TextGrader], item: Any, sample: Sample) -> dict[str, tuple[str, str]]:

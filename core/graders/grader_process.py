@@ -11,18 +11,19 @@ import psutil
 
 from core.errors import InvalidRequest
 from core.graders.grade import Grade, grade
+from core.graders.python.sandbox import Sandbox
 
 MEMORY = 512 * 1024**2  # bytes that may be added to those that the process has before its first sample
 
 
-def grade_apart(grader: Any, item: Any, sample: str, known: Mapping[str, float]) -> Grade:
+def grade_apart(grader: Any, item: Any, sample: str, known: Mapping[str, float], sandbox: Sandbox) -> Grade:
     """Return the grade of one sample.
 
     Raises InvalidRequest as `grade` does, and also if the sample takes too much memory.
     """
-    limit_process()
+    limit_process(sandbox)
     try:
-        return grade(grader, item, sample, known)
+        return grade(grader, item, sample, known, sandbox)
     except MemoryError:
         raise InvalidRequest(
             "The grader needs too much memory. Use fewer graders, or shorten the sample or the item.",
@@ -32,15 +33,20 @@ def grade_apart(grader: Any, item: Any, sample: str, known: Mapping[str, float])
 
 
 @cache
-def limit_process() -> None:
+def limit_process(sandbox: Sandbox) -> None:
     """Bound the process's memory, drop the caller's secrets from its environment, and ignore Ctrl-C.
 
-    The libraries are imported first: their memory is not the samples', and they read the environment.
+    The libraries are imported first: their memory is not the samples', and they read the environment. The
+    limit is a soft one, because sandboxes have limits of their own.
     """
     import rapidfuzz.distance  # noqa: F401
     import sacrebleu  # noqa: F401
 
+    if sandbox.runner == "monty":
+        from core.graders.python import monty
+
+        monty.start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.clear()
     most = psutil.Process().memory_info().vms + MEMORY
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))

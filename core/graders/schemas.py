@@ -4,12 +4,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from core.graders.header_values import HeaderName, HeaderValue
 from core.options import Options
 
 MAX_TEXT = 65_536  # characters; the time to compare two texts can grow with the product of their lengths
 MAX_COMPARED = 4 * MAX_TEXT  # characters of all texts that one run compares
 MAX_FORMULA = 2_000  # characters
 MAX_GRADERS = 32
+MAX_GIVEN = 1024**2  # characters of the sample and the item that a Python grader is given, as JSON
+MAX_SOURCE = 256 * 1024  # characters of a Python grader's source, and bytes as well
+IMAGE_TAGS = ("2025-05-08",)  # OpenAI's images for Python graders
+MAX_HEADERS = 32
+MAX_RATE = 10_000  # requests a second
 
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
 Name = Annotated[str, Field(min_length=1, max_length=256)]
@@ -52,8 +58,19 @@ class TextSimilarityGrader(Options):
 class PythonGrader(Options):
     type: Literal["python"]
     name: Name
-    source: Text
-    image_tag: str | None = None
+    source: Annotated[
+        str,
+        Field(
+            max_length=MAX_SOURCE,
+            description="Python that defines `grade(sample, item)`, which returns a number",
+        ),
+    ]
+    image_tag: Annotated[
+        str | None,
+        Field(
+            description="The tag of one of OpenAI's images, or null. It changes nothing: this server has none"
+        ),
+    ] = None
 
 
 class InputText(Options):
@@ -119,8 +136,40 @@ class LabelModelGrader(Options):
 
 ModelGrader = ScoreModelGrader | LabelModelGrader
 
+
+class EndpointGrader(Options):
+    """A grader that asks a URL for the score of each sample, in Azure's form."""
+
+    type: Literal["endpoint"]
+    name: Name
+    url: Annotated[
+        str, Field(min_length=1, max_length=2048, description="An https URL with a public address")
+    ]
+    headers: Annotated[
+        dict[HeaderName, HeaderValue] | None,
+        Field(
+            max_length=MAX_HEADERS,
+            description="Headers of each request, such as `authorization`. No answer shows their values",
+        ),
+    ] = None
+    rate_limit: Annotated[
+        int | None, Field(ge=1, le=MAX_RATE, description="The most requests per second. Null: no limit")
+    ] = None
+    pass_threshold: Annotated[
+        float | None,
+        Field(
+            description="The lowest score with which a row of an eval passes. Null: every judged row passes"
+        ),
+    ] = None
+
+
 SingleGrader = Annotated[
-    StringCheckGrader | TextSimilarityGrader | PythonGrader | ScoreModelGrader | LabelModelGrader,
+    StringCheckGrader
+    | TextSimilarityGrader
+    | PythonGrader
+    | ScoreModelGrader
+    | LabelModelGrader
+    | EndpointGrader,
     Field(discriminator="type"),
 ]
 
@@ -156,6 +205,7 @@ Grader = Annotated[
     | PythonGrader
     | ScoreModelGrader
     | LabelModelGrader
+    | EndpointGrader
     | MultiGrader,
     Field(discriminator="type"),
 ]

@@ -57,11 +57,14 @@ def note(session: Session, job_id: str, **found: Any) -> None:
 def rate_of(expected: Mapping[str, Any] | None, measured: Mapping[str, Any]) -> float | None:
     """Return the operations a second of an ended job, or None if its operations or its time are not known.
 
-    The operations were expected for a number of tokens. If that was a guess, what was trained corrects it.
+    The operations were expected for a number of tokens. If that was a guess, what was trained corrects it. A
+    job that samples answers tells no rate, because it computes beside its steps.
     """
     found = Measured.model_validate(measured)
     operations = expected and expected["operations"]
     if not (expected and operations and found.trained_seconds and found.trained_tokens):
+        return None
+    if operations.get("sampling"):
         return None
     of_expected = found.trained_tokens / max(1, expected["tokens"]["count"])
     return float(operations["training"] * of_expected / found.trained_seconds)

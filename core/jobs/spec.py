@@ -14,6 +14,7 @@ from core.catalog import Precision
 from core.datasets.preparation.requests import Preparation
 from core.errors import TuneryError
 from core.evals.evaluation import Evaluation
+from core.graders.header_values import with_hidden_headers
 from core.jobs.ancestor import Ancestor
 from core.jobs.search import CandidateSearch, CandidateSpec
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
@@ -97,8 +98,12 @@ class TrainingOptions(Options):
 
 
 def shown_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is told outside of a job's specification: not where the store has its graders' models."""
-    return {name: value for name, value in spec.items() if name != "grader_models"}
+    """Return what is told outside of a job's specification.
+
+    That is not where the store has its graders' models, and no header of a grader's requests.
+    """
+    told = {name: value for name, value in spec.items() if name != "grader_models"}
+    return {name: with_hidden_headers(value) for name, value in told.items()}
 
 
 class JobSpec(Options):
@@ -155,6 +160,11 @@ class JobSpec(Options):
         return self.adapter
 
     @property
+    def sampled_tokens(self) -> int:
+        """The most tokens of an answer that the job samples to learn from; 0 if rows have their answers."""
+        return self.objective.sampled_tokens
+
+    @property
     def trains_alone(self) -> bool:
         """Whether the job shares its steps with no other job."""
         return trains_alone(self.adapter)
@@ -168,7 +178,8 @@ class JobSpec(Options):
     def publishes_best(self) -> bool:
         """Whether the state with the lowest validation loss is published instead of the last state."""
         training = self.training
-        return training.load_best_model_at_end or training.early_stopping_patience is not None
+        stops_early = training.early_stopping_patience is not None or self.objective.stops_early
+        return training.load_best_model_at_end or stops_early
 
     @property
     def sharded(self) -> bool:

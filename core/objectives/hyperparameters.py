@@ -17,10 +17,11 @@ class RequestedHyperparameters(Options):
     n_epochs: Auto | Annotated[int, Field(ge=1, le=50)] = "auto"
     """Passes over the training file; `auto` depends on the number of its rows"""
     batch_size: Auto | Annotated[int, Field(ge=1, le=256)] = "auto"
-    """Rows, or pairs of answers, in an optimizer step; `auto` depends on the number of rows in the training
-    file"""
+    """Rows, pairs of answers, or prompts in an optimizer step; `auto` depends on the number of rows in the
+    training file"""
     learning_rate_multiplier: Auto | Annotated[float, Field(gt=0, le=1000)] = "auto"
-    """Factor on `training.learning_rate`; `auto` is 1 for `supervised` and 0.1 for every other objective"""
+    """Factor on `training.learning_rate`; `auto` is 1 for `supervised`, 0.2 for `reinforcement`, and
+    0.1 for every other objective"""
 
 
 class Hyperparameters(Options):

@@ -60,12 +60,16 @@ class RowError(BaseModel):
 class RowPreview(BaseModel):
     """One row of the file as training sees it.
 
-    A chat and a labelled answer are one conversation. Two answers are two: first the preferred one.
+    A chat, a labelled answer and a prompt are one conversation. Two answers are two: first the preferred one.
     """
 
     line: int
     is_learnt: Annotated[
-        bool, Field(description="Whether training takes the row: every conversation has something to learn")
+        bool,
+        Field(
+            description="Whether training takes the row: every conversation has something to learn, or is a "
+            "whole prompt"
+        ),
     ] = False
     conversations: list[ConversationPreview] = []
     error: Annotated[

@@ -16,8 +16,8 @@ class OutsideFields(BaseSettings):
     )
     egress_allow: str | None = Field(
         None,
-        description="Private hosts and networks to which webhooks may be sent, and exports be pushed, even "
-        "without TLS, such as hooks.internal,10.0.0.0/8",
+        description="Private hosts and networks to which webhooks, exports and the requests of graders may "
+        "be sent, even without TLS, such as hooks.internal,10.0.0.0/8",
     )
     signing_key_file: Path | None = Field(
         None,

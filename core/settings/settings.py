@@ -6,9 +6,11 @@ from typing import Self
 from pydantic_settings import SettingsConfigDict
 
 from core.errors import ConfigurationError
+from core.graders.python.sandbox import Sandbox
 from core.jobs.integrations import installed_integrations
 from core.portability.installed import other_runtimes
 from core.settings.files import FileFields
+from core.settings.graders import GraderFields
 from core.settings.outside import OutsideFields
 from core.settings.projects import ProjectFields
 from core.settings.retention import RetentionFields
@@ -31,6 +33,7 @@ class Settings(
     ProjectFields,
     FileFields,
     ServingFields,  # pydantic checks the last class first, and this one asks what a worker's fields are
+    GraderFields,
     TaskFields,
     TrainingFields,
     WorkerFields,
@@ -68,6 +71,11 @@ class Settings(
         if self.portability_at_publication == "auto":
             return bool(other_runtimes(self.vllm_python))
         return self.portability_at_publication
+
+    @property
+    def python_sandbox(self) -> Sandbox:
+        """Where the code of Python graders runs."""
+        return Sandbox(self.python_graders, self.python_grader_seconds, self.python_grader_memory_bytes)
 
     @property
     def prices(self) -> dict[str, float]:

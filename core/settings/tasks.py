@@ -33,7 +33,23 @@ class TaskFields(BaseSettings):
         description="Longest time that an eval run waits for a server, seconds. Then it fails",
     )
     max_eval_rows: int = Field(
-        10_000, ge=1, description="Most rows of an eval run. A run with more fails; it may set a limit"
+        10_000,
+        ge=1,
+        description="Most rows of an eval run, each as often as it is sampled. A run with more fails; it may "
+        "set a limit",
+    )
+    grading_at_once: int = Field(
+        16,
+        ge=1,
+        description="Most answers of one reinforcement job that are graded at the same time, and most "
+        "requests to the endpoints of graders that a process has under way",
+    )
+    endpoint_grader_seconds: float = Field(
+        60,
+        gt=0,
+        le=600,
+        description="Longest time for one answer of the endpoint of a grader, seconds. A request that takes "
+        "longer is sent again, at most three times",
     )
     vllm_python: Path | None = Field(
         None,

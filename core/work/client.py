@@ -46,6 +46,30 @@ def create(
     return task
 
 
+def record(
+    session: Session,
+    task_id: str,
+    project_id: str,
+    kind: Kind,
+    request: Any,
+    report: Any,
+    prefix: str,
+    files: list[dict[str, Any]],
+    **of: str,
+) -> None:
+    """Add a task that its caller has done, with the files under `prefix`. Nobody takes it.
+
+    `request`, `report` and `of` are as in `create`. The artifact of the prefix passes to the task. Raises
+    OutsideFault as `artifacts.keep` does.
+    """
+    task = create(session, project_id, kind, request, None, id=task_id, **of)
+    task.object_prefix, task.files, task.bytes = prefix, files, sum(file["bytes"] for file in files)
+    task.report, task.done, task.started_at = kind.report.dump_python(report, mode="json"), 1.0, func.now()
+    artifacts.keep(session, prefix, task.bytes, Owner("task", task_id))
+    artifacts.hold(session, Owner("task", task_id), project_id, task.request, task.report)
+    end(session, task, "succeeded")
+
+
 def ask_for(session: Session, task: Task, most_open: int) -> bool:
     """Make an unfinished task that a job has started the client's own. Return False if it has been that.
 

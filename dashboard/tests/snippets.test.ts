@@ -36,6 +36,19 @@ const PREFERENCES: CreateJob = {
   adapter: { type: "oft", oft_block_size: 16 },
 };
 
+const REWARDS: CreateJob = {
+  model: "tiny-model",
+  training_file: "file-prompts",
+  validation_file: "file-prompts",
+  method: {
+    type: "reinforcement",
+    reinforcement: {
+      grader: { type: "string_check", name: "it's", input: "{{ sample.output_text }}", reference: "{{ item.answer }}", operation: "eq" },
+      hyperparameters: { num_generations: 4 },
+    },
+  },
+};
+
 const AUTOMATIC: CreateJob = {
   model: "tiny-model",
   training_file: "file-training",
@@ -60,6 +73,7 @@ const SWEEP: CreateJob = {
 describe.each([
   ["full", FULL],
   ["preferences", PREFERENCES],
+  ["rewards", REWARDS],
   ["automatic", AUTOMATIC],
   ["sweep", SWEEP],
   ["least", { model: "tiny-model", training_file: "file-training" }],

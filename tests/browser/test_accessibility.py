@@ -9,7 +9,8 @@ from sqlalchemy import func, update
 from core.roles import Role
 from core.tables import Job
 from tests.fixtures.service.pages import in_both_themes, queued
-from tests.fixtures.service.site import PHONE, Site, administered
+from tests.fixtures.service.rewards import METHOD, prompts
+from tests.fixtures.service.site import DESK, PHONE, Site, administered
 
 SEEN = 3.0  # contrast that the edge of a field has at least (WCAG 1.4.11)
 
@@ -87,6 +88,32 @@ def test_the_form_of_a_new_job_empty_and_with_problems(page: Page) -> None:
     page.get_by_role("button", name="Create job").click()
     expect(page.get_by_role("alert")).to_be_focused()
     assert found + in_both_themes(page) == []
+
+
+@pytest.mark.exhaustive
+def test_a_job_that_learns_from_rewards_and_the_form_of_one(site: Site, page: Page) -> None:
+    job_id = site.create_job(
+        training_file=site.tenant.upload(prompts(24)),
+        validation_file=site.tenant.upload(prompts(10)),
+        hyperparameters=None,
+        method=METHOD,
+    )
+    site.finish(job_id)
+    found = []
+    for size in (DESK, PHONE):
+        page.set_viewport_size(size)
+        page.goto(f"/jobs/{job_id}")
+        expect(page.get_by_role("img", name="Mean reward by step")).to_be_visible()
+        found += in_both_themes(page)
+        page.goto(f"/new?from={job_id}")
+        expect(page.get_by_text("The service can use this grader.")).to_be_visible()
+        page.get_by_text("Try it on one row").click()
+        page.get_by_label("Grader, as JSON").fill("{")
+        page.get_by_role("button", name="Create job").click()
+        expect(page.get_by_role("alert")).to_be_focused()
+        found += in_both_themes(page)
+        page.get_by_role("button", name="Start over").click()
+    assert found == []
 
 
 def test_workers_with_jobs(site: Site, page: Page) -> None:

@@ -56,14 +56,15 @@ TABLE = """
 | peak learning rate, schedule | {learning_rate:g}, {schedule} |
 | seed | {seed} |
 | steps, tokens | {steps}, {tokens} |
-| training loss, step {published_step} | {train_loss:.4f} |
-| validation loss | {valid_loss} |
+| training loss, step {published_step} | {train_loss} |
+| validation {validated_by} | {validation} |
 
 `manifest.json` lists every file with its SHA-256, the hashes of base model and data, and all settings.
 {portability}"""
 
 HEADS = {"adapter": ADAPTER, "model": MODEL}
 NAMES = {"adapter": "adapter", "model": "fine-tuned"}
+REWARD = "full_valid_mean_reward"
 LONGEST_OPTION = 120  # characters of an option in the table; manifest.json has all of it
 
 
@@ -95,16 +96,27 @@ def model_card(entry: BaseModelEntry, job: Job, training: dict[str, Any]) -> str
         steps=training["steps"],
         tokens=training["trained_tokens"],
         published_step=training["published_step"],
-        train_loss=training["train_loss"],
-        valid_loss=_validation_loss(training["full_valid_loss"], job),
+        train_loss=_training_loss(training["train_loss"]),
+        validated_by="reward" if REWARD in training else "loss",
+        validation=_validation(training.get(REWARD, training["full_valid_loss"]), job),
     )
 
 
 def _objective(objective: AnyObjective) -> str:
     if isinstance(objective, Supervised):
         return "cross-entropy (supervised)"
-    options = ", ".join(f"{name} {value:g}" for name, value in objective if name != "type")
-    return f"{objective.type.upper()} ({options})"
+    shown = {name: _shown(value) for name, value in objective if name != "type" and value is not None}
+    return f"{objective.type.upper()} ({', '.join(f'{name} {value}' for name, value in shown.items())})"
+
+
+def _shown(value: Any) -> str:
+    """Return an option's value in a few words: of a grader, its name."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case float():
+            return f"{value:g}"
+    return str(getattr(value, "name", value))
 
 
 def _adapter_rows(spec: JobSpec, training: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -138,7 +150,11 @@ def _short(value: Any) -> str:
     return text if len(text) <= LONGEST_OPTION else f"{text[:LONGEST_OPTION]} …"
 
 
-def _validation_loss(valid_loss: float | None, job: Job) -> str:
-    if job.validation_file_id is None:
-        return "no validation file"
-    return "not finite" if valid_loss is None else f"{valid_loss:.4f}"
+def _training_loss(loss: float | None) -> str:
+    return "no step was made" if loss is None else f"{loss:.4f}"
+
+
+def _validation(value: float | None, job: Job) -> str:
+    if value is None:
+        return "no validation file" if job.validation_file_id is None else "not finite"
+    return f"{value:.4f}"

@@ -16,7 +16,13 @@ from worker.dataset_checks.all_rows.across_rows import compare_rows, compare_wit
 from worker.dataset_checks.all_rows.answers import AnswerCounts, find_imbalance
 from worker.dataset_checks.all_rows.columns import Columns, RowLengths
 from worker.dataset_checks.all_rows.languages import Languages, find_mix, forget_model
-from worker.dataset_checks.all_rows.lengths import BYTES_PER_TOKEN, find_cuts, find_outliers, lengths_of
+from worker.dataset_checks.all_rows.lengths import (
+    BYTES_PER_TOKEN,
+    find_cuts,
+    find_long_prompts,
+    find_outliers,
+    lengths_of,
+)
 from worker.dataset_checks.all_rows.placeholders import Placeholders
 from worker.dataset_checks.all_rows.speakers import Speakers
 from worker.dataset_checks.finding_log import FindingLog
@@ -160,7 +166,7 @@ class ContentCheck:
 
         A mended copy leaves the rows at the positions `chosen` out too, whatever is found on them.
         """
-        rows, log = self._file.columns, self._log
+        rows, kind, log = self._file.columns, self._file.kind, self._log
         left_out = np.zeros(self._file.rows, bool)
         left_out[list(self._nothing_learnt)] = True
         left_out[list(chosen)] = True
@@ -169,18 +175,19 @@ class ContentCheck:
         if len(rows) > ROWS_BESIDE_A_MODEL:
             forget_model()
         if len(rows):
-            left_out[compare_rows(rows, log)] = True
+            left_out[compare_rows(rows, kind, log)] = True
             find_outliers(rows, log)
         if len(rows) and self._validation is not None and len(self._validation.columns):
-            left_out[compare_with_validation(rows, self._validation.columns, log)] = True
+            left_out[compare_with_validation(rows, self._validation.columns, kind, log)] = True
         if self._max_length is not None:
-            find_cuts(rows, self._max_length, log)
+            find = find_long_prompts if kind == "prompt" else find_cuts
+            find(rows, self._max_length, log)
         if answers is not None:
             find_imbalance(answers, log)
         self._speakers.finish(log)
         self._placeholders.finish(log)
         report = ContentReport(
-            kind=self._file.kind,
+            kind=kind,
             rows=self._file.rows,
             bad_rows=self._file.bad_rows,
             validation_rows=self._validation.rows if self._validation else None,
@@ -192,7 +199,7 @@ class ContentCheck:
             mendable_rows=int(left_out.sum()),
             examples=self._examples,
         )
-        return Checked(report, self._file.kind, left_out, self._bad_rows_left_out)
+        return Checked(report, kind, left_out, self._bad_rows_left_out)
 
     def _add_row(self, number: int, row: dict[str, Any]) -> None:
         assert self._file.kind is not None
@@ -203,7 +210,8 @@ class ContentCheck:
             self._examples.append(shown_row(row))
 
     def _add_contents(self, number: int, row: Contents) -> None:
-        self._answers.add(row.answer)
+        if row.answer is not None:
+            self._answers.add(row.answer)
         self._speakers.add(number, row.texts)
         self._placeholders.add(number, row.texts)
         self._languages.add(number, row)
@@ -213,5 +221,6 @@ class ContentCheck:
             if role == "assistant" and text.isspace():
                 mend = "write the answer, or remove the message"
                 self._log.add("blank_answer", number, field, "the answer has spaces only", mend)
-        if all(text.isspace() for _, role, text in row.texts if role == "assistant"):
+        has_answer = row.answer is not None
+        if has_answer and all(text.isspace() for _, role, text in row.texts if role == "assistant"):
             self._nothing_learnt.append(self._file.rows - 1)

@@ -12,6 +12,7 @@ SEVERITY: dict[str, Severity] = {
     "near_duplicate": "note",
     "blank_answer": "error",
     "answer_cut": "error",
+    "prompt_too_long": "error",
     "nothing_learnt": "error",
     "refused_by_template": "error",
     "row_cut": "warning",

@@ -13,7 +13,7 @@ import numpy as np
 from core.errors import JobError
 from core.serving.previews import ConversationPreview, RowError, RowPreview, Segment
 from worker.dataset_checks.all_rows.columns import RowLengths
-from worker.rendering.render import Conversation, Rendering, is_learnt
+from worker.rendering.render import Conversation, Rendering, is_taken
 from worker.rendering.render_request import PreviewRequest
 from worker.rendering.row_limits import Line, limited
 
@@ -57,7 +57,7 @@ def lengths_of_parts(parts: Sequence[Conversation]) -> RowLengths:
     longest = max(parts, key=lambda part: part.tokens)
     learnt_L = longest.row.learnt_L
     prompt_tokens = int(learnt_L.argmax()) if learnt_L.any() else len(learnt_L)
-    return RowLengths(longest.tokens, prompt_tokens, is_learnt(parts))
+    return RowLengths(longest.tokens, prompt_tokens, is_taken(parts))
 
 
 def preview_of(rendering: Rendering, line: Line) -> RowPreview:
@@ -66,7 +66,7 @@ def preview_of(rendering: Rendering, line: Line) -> RowPreview:
         parts = rendering.conversations(*line)
     except JobError as error:
         return RowPreview(line=line[0], error=RowError(code=error.code, message=str(error)))
-    return RowPreview(line=line[0], is_learnt=is_learnt(parts), conversations=list(map(_shown, parts)))
+    return RowPreview(line=line[0], is_learnt=is_taken(parts), conversations=list(map(_shown, parts)))
 
 
 def _shown(part: Conversation) -> ConversationPreview:

@@ -2,7 +2,8 @@
 
 The model learns the texts that it should write. In a chat row these are the assistant messages with their
 calls of tools, each with the token that ends the turn and with the message's weight. In a row with two
-answers, or with a labelled answer, they are only the answers.
+answers, or with a labelled answer, they are only the answers. A prompt without an answer has none: its text
+ends with the template's prompt for an answer, and training has the model write one.
 
 The template itself shows where an answer stands in the text of the row. It renders the messages before the
 answer, with a prompt for an answer at the end, and then the same messages with the answer. The row's text
@@ -75,17 +76,24 @@ class Conversation(NamedTuple):
     """A rendered conversation: its row, and the text that the template made of it.
 
     `offsets_LE[i]` has the begin and the end of token i in the text. `tokens` counts the cut ones, too.
+    `is_prompt` says that its text ends with the prompt for an answer.
     """
 
     row: Row
     text: str
     offsets_LE: NDArray[np.int64]
     tokens: int
+    is_prompt: bool = False
 
     @property
     def cut_tokens(self) -> int:
         """The number of tokens behind the limit."""
         return self.tokens - len(self.row.tokens_L)
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether training can use it: something is left to learn, or it is a whole prompt."""
+        return not self.cut_tokens if self.is_prompt else self.row.supervised > 0
 
 
 class Rendering:
@@ -105,13 +113,13 @@ class Rendering:
         """
         self._tokenizer, self._max_length, self._param, self._kind = tokenizer, max_length, param, kind
         self._invocation = invocation
-        self.cut, self.skipped, self.uninvoked = Lines(), Lines(), Lines()
+        self.cut, self.skipped, self.too_long, self.uninvoked = Lines(), Lines(), Lines(), Lines()
 
     def render(self, rows: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[Row]:
         """Render every row, which comes with its line number.
 
         A row with two answers becomes two rows, one after the other. Rows with nothing left to learn are
-        skipped.
+        skipped, and so are prompts that are too long.
 
         Raises JobError if the base model has no chat template, if its template refuses a row (the error names
         the line), if no row is left, or if no row invokes the adapter.
@@ -122,12 +130,7 @@ class Rendering:
             yield from parts
             taken += bool(parts)
         if not taken:
-            raise JobError(
-                "nothing_to_learn",
-                f"No row has an assistant token within max_length = {self._max_length} tokens: "
-                "raise max_length.",
-                self._param,
-            )
+            raise self._none_taken()
         if self.uninvoked.count == taken:
             raise JobError(
                 "nothing_to_learn",
@@ -137,8 +140,20 @@ class Rendering:
                 self._param,
             )
 
+    def _none_taken(self) -> JobError:
+        if self.too_long.count:
+            reason = (
+                f"Every prompt has more than max_length = {self._max_length} tokens, and prompts are not cut"
+            )
+            return JobError("prompt_too_long", f"{reason}: shorten them, or raise max_length.", self._param)
+        return JobError(
+            "nothing_to_learn",
+            f"No row has an assistant token within max_length = {self._max_length} tokens: raise max_length.",
+            self._param,
+        )
+
     def warnings(self) -> list[tuple[str, dict[str, Any]]]:
-        """Return a sentence and data for programs: first about rows that were cut, then about skipped rows.
+        """Return a sentence and data for programs: first about rows that were cut, then about skipped ones.
 
         Both give the number of lines. If there are many, they name only the first lines.
         """
@@ -165,20 +180,23 @@ class Rendering:
         ]
 
     def _fates(self) -> Iterator[tuple[str, Lines, str, str]]:
-        """Yield the code, the lines, their fate and a mend, of rows cut, skipped and not invoked."""
+        """Yield the code, lines, fate and mend of rows that were cut, skipped or not invoked."""
         if self.cut.count:
             fate = f"are longer than {self._max_length} tokens and were cut"
             yield "row_cut", self.cut, fate, "shorten them, or raise max_length"
         if self.skipped.count:
             mend = "write answers, or raise max_length if the prompts fill it"
             yield "nothing_learnt", self.skipped, "have nothing left to learn and were skipped", mend
+        if self.too_long.count:
+            fate = f"have more than {self._max_length} tokens and were skipped, since prompts are not cut"
+            yield "prompt_too_long", self.too_long, fate, "shorten them, or raise max_length"
         if self.uninvoked.count:
             fate = "without alora_invocation_tokens: the adapter does not act there, and learns nothing"
             mend = "put the text of these tokens into their prompts, or raise max_length"
             yield "not_invoked", self.uninvoked, fate, mend
 
     def conversations(self, line: int, row: dict[str, Any]) -> list[Conversation]:
-        """Render one row: a chat, an answer with a label, or two answers.
+        """Render one row: a chat, an answer with a label, two answers, or a prompt.
 
         Raises JobError if the base model has no chat template, or if its template refuses the row or has no
         place for a part of it.
@@ -189,6 +207,8 @@ class Rendering:
             )
         template = template_for(self._tokenizer, row, self._kind, line, self._param)
         with _refusals(line, self._param):
+            if self._kind == "prompt":
+                return [_render_prompt(template, line, row["messages"], self._max_length)]
             return [
                 _render_row(template, line, messages, self._max_length, desirable)
                 for messages, desirable in _conversations(row, self._kind)
@@ -196,19 +216,20 @@ class Rendering:
 
     def _render(self, line: int, row: dict[str, Any]) -> list[Row]:
         parts = self.conversations(line, row)
-        if any(part.cut_tokens for part in parts):
+        is_prompt, taken = self._kind == "prompt", is_taken(parts)
+        if not is_prompt and any(part.cut_tokens for part in parts):
             self.cut.add(line)
-        if is_learnt(parts):
-            if all(invoked_at(part.row.tokens_L, self._invocation) is None for part in parts):
-                self.uninvoked.add(line)
-            return [part.row for part in parts]
-        self.skipped.add(line)
-        return []
+        if not taken:
+            (self.too_long if is_prompt else self.skipped).add(line)
+            return []
+        if all(invoked_at(part.row.tokens_L, self._invocation) is None for part in parts):
+            self.uninvoked.add(line)
+        return [part.row for part in parts]
 
 
-def is_learnt(parts: Sequence[Conversation]) -> bool:
-    """Return whether training takes a row. It skips the row if a conversation has nothing left to learn."""
-    return all(part.row.supervised for part in parts)
+def is_taken(parts: Sequence[Conversation]) -> bool:
+    """Return whether training takes a row. It skips the row if it cannot use one of the conversations."""
+    return all(part.is_taken for part in parts)
 
 
 @contextmanager
@@ -228,7 +249,7 @@ def _refusals(line: int, param: str | None) -> Iterator[None]:
 
 
 def _conversations(row: dict[str, Any], kind: Kind) -> Iterator[tuple[Messages, bool]]:
-    """Yield the conversations of a stored row, and whether the answers of each are desirable."""
+    """Yield the conversations of a stored row with answers, and whether those of each are desirable."""
     match kind:
         case "chat":
             yield row["messages"], True
@@ -256,9 +277,7 @@ def _render_row(
     """Return the conversation with its first `max_length` tokens."""
     messages = [plain(message) for message in messages]
     text = tokenizer.apply_chat_template(messages, tokenize=False)
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    tokens_L = np.asarray(encoded["input_ids"][:max_length], dtype=np.int32)
-    offsets_LE = np.asarray(encoded["offset_mapping"][:max_length], dtype=np.int64).reshape(-1, 2)
+    tokens_L, offsets_LE, tokens = _encoded(tokenizer, text, max_length)
     starts, ends = offsets_LE.T
     weights_L = np.zeros(len(tokens_L), dtype=np.float32)
     for (start, end), weight in _spans(tokenizer, messages, text):
@@ -268,7 +287,25 @@ def _render_row(
     learnt_L = weights_L > 0
     weighted = bool((weights_L[learnt_L] != 1).any())
     row = Row(line, tokens_L, learnt_L, weights_L if weighted else None, desirable)
-    return Conversation(row, text, offsets_LE, len(encoded["input_ids"]))
+    return Conversation(row, text, offsets_LE, tokens)
+
+
+def _render_prompt(tokenizer: Any, line: int, messages: Messages, max_length: int) -> Conversation:
+    """Return the conversation up to where an answer begins, with its first `max_length` tokens."""
+    text = tokenizer.apply_chat_template(
+        list(map(plain, messages)), tokenize=False, add_generation_prompt=True
+    )
+    tokens_L, offsets_LE, tokens = _encoded(tokenizer, text, max_length)
+    row = Row(line, tokens_L, np.zeros(len(tokens_L), np.bool_))
+    return Conversation(row, text, offsets_LE, tokens, is_prompt=True)
+
+
+def _encoded(tokenizer: Any, text: str, max_length: int) -> tuple[NDArray[np.int32], NDArray[np.int64], int]:
+    """Return the first `max_length` tokens of a text, their places in it, and the number of all tokens."""
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    tokens_L = np.asarray(encoded["input_ids"][:max_length], dtype=np.int32)
+    offsets_LE = np.asarray(encoded["offset_mapping"][:max_length], dtype=np.int64).reshape(-1, 2)
+    return tokens_L, offsets_LE, len(encoded["input_ids"])
 
 
 def _spans(tokenizer: Any, messages: Messages, text: str) -> Iterator[tuple[Span, float]]:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, delete, func, literal, null, select, update
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import ColumnElement, Text, case, delete, func, literal, null, select, update
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import InstrumentedAttribute, Session, sessionmaker
 
 from core.artifacts import PAUSES
@@ -36,6 +36,7 @@ RETRY = timedelta(minutes=1)  # after which another janitor takes what this one 
 NO_ERROR_ANY_MORE = {"code": "deleted", "message": "", "param": None}  # of what has failed and is deleted
 # These replace the texts of its client in a deleted job's specification
 NO_TEXTS_ANY_MORE: Mapping[str, Any] = {"evaluation": None, "grader_models": {}, "preparation": None}
+TEXTS_OF_OBJECTIVE = [["objective", name] for name in ("grader", "audit_grader", "response_format")]
 DELETED_WITH_JOB = (Candidate, CandidateMetric, Metric, Event, Checkpoint, RowLoss)
 
 
@@ -93,7 +94,7 @@ def _remove_rows_of_job(sessions: sessionmaker[Session], job_id: str) -> None:
         tasks.delete_all(session, Task.job_id == job_id)
         session.execute(delete(shared).where(shared.job_id == job_id, shared.step.is_not(None)))
         blank: dict[str, Any] = {"client_metadata": None, "integrations": [], "data_check": null()}
-        blank |= {"error": _no_error(Job.error), "spec": Job.spec.op("||")(literal(NO_TEXTS_ANY_MORE, JSONB))}
+        blank |= {"error": _no_error(Job.error), "spec": _without_texts(Job.spec)}
         session.execute(update(Job).where(Job.id == job_id).values(**blank))
 
 
@@ -102,6 +103,14 @@ def _remove_texts_of_task(sessions: sessionmaker[Session], task_id: str) -> None
     blank = {"files": [], "bytes": 0, "request": {}, "report": null(), "error": _no_error(Task.error)}
     with sessions.begin() as session:
         session.execute(update(Task).where(Task.id == task_id).values(**blank))
+
+
+def _without_texts(spec: InstrumentedAttribute[Any]) -> ColumnElement[Any]:
+    """Return a job's specification without the texts of its client."""
+    found: ColumnElement[Any] = spec.op("||")(literal(NO_TEXTS_ANY_MORE, JSONB))
+    for path in TEXTS_OF_OBJECTIVE:
+        found = found.op("#-")(literal(path, ARRAY(Text)))
+    return found
 
 
 def _no_error(error: InstrumentedAttribute[Any]) -> ColumnElement[Any]:

@@ -12,6 +12,7 @@ import msgspec
 from api.evals.output_items.reading import lines_of
 from core.errors import InvalidRequest
 from core.evals.results import RowResult
+from core.evals.run_request import RunRequest
 from core.storage.object_store import ObjectStore
 from core.tables import Task
 
@@ -51,6 +52,9 @@ def rows_of_both(store: ObjectStore, base: Task, tuned: Task) -> Iterator[tuple[
 
     Raises InvalidRequest if they have judged other rows, and NotFound if the store has lost a file.
     """
+    samples = samples_per_row(base), samples_per_row(tuned)
+    if samples[0] != samples[1]:
+        raise _different(f"{base.id} has {samples[0]} samples of each row, and {tuned.id} {samples[1]}")
     totals = [(run.report or {}).get("total") for run in (base, tuned)]
     if totals[0] != totals[1]:
         raise _different(f"{base.id} has judged {totals[0]} rows, and {tuned.id} {totals[1]}")
@@ -58,6 +62,11 @@ def rows_of_both(store: ObjectStore, base: Task, tuned: Task) -> Iterator[tuple[
         if pair[0].index != pair[1].index or not _is_same_item(*pair):
             raise _different(f"row {pair[0].index + 1} is another one in {tuned.id} than in {base.id}")
         yield pair
+
+
+def samples_per_row(run: Task) -> int:
+    """Return how often a run has sampled each row."""
+    return RunRequest.model_validate(run.request).data_source.samples_per_row
 
 
 def _rows(store: ObjectStore, run: Task) -> Iterator[JudgedRow]:
@@ -76,7 +85,7 @@ def _is_same_item(base: JudgedRow, tuned: JudgedRow) -> bool:
 def _different(reason: str) -> InvalidRequest:
     return InvalidRequest(
         f"The two runs have not judged the same rows: {reason}. Compare two runs on the same data source, "
-        "with the same limit.",
+        "with the same limit and the same 'n'.",
         code="different_rows",
         param="tuned",
     )

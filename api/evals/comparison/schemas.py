@@ -32,8 +32,11 @@ class ComparisonObject(BaseModel):
     eval_id: str
     base: ComparedRun
     tuned: ComparedRun
-    compared_rows: Annotated[int, Field(description="The number of rows that both runs could judge")]
-    left_out_rows: Annotated[int, Field(description="The number of rows that a run could not judge")]
+    compared_rows: Annotated[
+        int,
+        Field(description="Rows that both runs could judge, each as often as both have sampled it"),
+    ]
+    left_out_rows: Annotated[int, Field(description="Rows that a run could not judge, counted alike")]
     criteria: list[CriterionComparison]
 
 
@@ -55,7 +58,7 @@ class RowOfRun(BaseModel):
 
 
 class ChangedRow(Identified):
-    """A row that the tuned model does better or worse than the base."""
+    """A row, or one of its samples, that the tuned model does better or worse than the base."""
 
     object: Literal["eval.comparison.row"] = "eval.comparison.row"
     datasource_item_id: Annotated[int, Field(description="The row's position in the data source, from 0")]

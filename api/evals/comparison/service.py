@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from sqlalchemy.orm import Session
 
 from api.evals import service as evals
-from api.evals.comparison.judged_rows import Judged, rows_of_both
+from api.evals.comparison.judged_rows import Judged, rows_of_both, samples_per_row
 from api.evals.comparison.schemas import ChangedRow, ComparedRun, ComparisonObject, RowOfRun
 from api.evals.output_items.reading import read_each
 from api.evals.runs.schemas import STATUSES
@@ -29,6 +29,10 @@ class Compared(NamedTuple):
     criteria: Sequence[Criterion]
     base: Task
     tuned: Task
+
+    @property
+    def samples_per_row(self) -> int:
+        return samples_per_row(self.base)
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ def comparison(store: ObjectStore, runs: Compared) -> ComparisonObject:
     """Return what the criteria say. Raises InvalidRequest if the runs have not judged the same rows."""
     from api.evals.comparison.statistics import compare, corrected  # not before: numpy takes 20 MB
 
+    rows: list[int] = []
     by_criterion: list[list[tuple[Judged, Judged]]] = [[] for _ in runs.criteria]
     compared, left_out = 0, 0
     for base, tuned in rows_of_both(store, runs.base, runs.tuned):
@@ -62,10 +67,11 @@ def comparison(store: ObjectStore, runs: Compared) -> ComparisonObject:
             left_out += 1
             continue
         compared += 1
+        rows.append(base.index // runs.samples_per_row)
         for pairs, pair in zip(by_criterion, zip(base.results, tuned.results, strict=True), strict=True):
             pairs.append(pair)
     found = [
-        compare(criterion, [base.result for base, _ in pairs], [tuned.result for _, tuned in pairs])
+        compare(criterion, [base.result for base, _ in pairs], [tuned.result for _, tuned in pairs], rows)
         for criterion, pairs in zip(runs.criteria, by_criterion, strict=True)
     ]
     return ComparisonObject(
@@ -154,7 +160,7 @@ def _row(
     index = changed.index
     return ChangedRow(
         id=_id(index),
-        datasource_item_id=index,
+        datasource_item_id=index // runs.samples_per_row,
         datasource_item=base[index].item,
         change=changed.gained,
         base=RowOfRun.of(runs.base, base[index], position),

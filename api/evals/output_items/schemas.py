@@ -71,7 +71,8 @@ class SampleObject(BaseModel):
 class OutputItemObject(Identified):
     """One row of a run: the item, what the model wrote, and what each criterion says of it.
 
-    `status` is `error` for a row that could not be judged; `error` then says why.
+    A row that was sampled several times has so many output items, one after the other. `status` is `error`
+    for an answer that could not be judged; `error` then says why.
     """
 
     object: Literal["eval.run.output_item"] = "eval.run.output_item"
@@ -87,14 +88,14 @@ class OutputItemObject(Identified):
 
     @classmethod
     def of(cls, run: Task, record: Record) -> Self:
-        sample = SampleObject.of(record.sample)
-        sample.model = sample.model or RunRequest.model_validate(run.request).model or ""
+        asked, sample = RunRequest.model_validate(run.request), SampleObject.of(record.sample)
+        sample.model = sample.model or asked.model or ""
         return cls(
             id=item_id(run.id, record.index),
             created_at=unix_seconds(run.finished_at or run.created_at),
             eval_id=run.eval_id or "",
             run_id=run.id,
-            datasource_item_id=record.index,
+            datasource_item_id=record.index // asked.data_source.samples_per_row,
             datasource_item=record.item,
             status=record.status,
             results=record.results,

@@ -20,7 +20,7 @@ from api.stored_completions import queries as completions
 from api.stored_completions.queries import Selection
 from core.catalog import Catalog
 from core.errors import InvalidRequest
-from core.evals.criteria import OF_THE_ROWS_ANSWER, Criterion
+from core.evals.criteria import OF_THE_ROWS_ANSWER, ONCE_A_ROW, Criterion
 from core.evals.data_sources import (
     CompletionsDataSource,
     DataSource,
@@ -80,7 +80,7 @@ def check_file(store: ObjectStore, settings: Settings, prepared: Prepared) -> No
     file, source = prepared.file, prepared.request.data_source.source
     if file is None or not isinstance(source, FileSource):
         return
-    most = settings.max_eval_rows
+    most = _most_rows(settings, prepared.request.data_source)
     try:
         chunks = store.read(file.object_key)
     except FileNotFoundError as error:
@@ -89,6 +89,11 @@ def check_file(store: ObjectStore, settings: Settings, prepared: Prepared) -> No
     found = check_rows(chunks, prepared.rules, f"{SOURCE}.id", settings.max_row_bytes, most_read)
     if source.limit is None and (file.rows or found) > most:
         raise _too_many(most, "The file has more. Set 'data_source.source.limit'")
+
+
+def _most_rows(settings: Settings, asked: DataSource) -> int:
+    """Return how many rows a run may have: each counts as often as it is sampled."""
+    return settings.max_eval_rows // asked.samples_per_row
 
 
 def _model(find: Find, criteria: Sequence[Criterion], source: DataSource) -> ChatModel | None:
@@ -104,6 +109,7 @@ def _model(find: Find, criteria: Sequence[Criterion], source: DataSource) -> Cha
             param=f"{DATA_SOURCE}.type",
         )
     _check_how_to_ask(source)
+    _check_samples(criteria, source)
     if source.model is not None:
         return find(source.model, f"{DATA_SOURCE}.model")
     raise InvalidRequest(
@@ -119,7 +125,7 @@ def _check_how_to_ask(source: CompletionsDataSource) -> None:
         check_input_messages(source.input_messages.template, f"{DATA_SOURCE}.input_messages.template")
     if source.sampling_params is None:
         return
-    given = source.sampling_params.model_dump(exclude_none=True)
+    given = source.sampling_params.model_dump(exclude_none=True, exclude={"n"})  # each sample is a chat
     try:
         ChatRequest.model_validate({"model": "any", "messages": [ASK], **given})
     except ValidationError as error:
@@ -132,11 +138,33 @@ def _check_how_to_ask(source: CompletionsDataSource) -> None:
         ) from error
 
 
+def _check_samples(criteria: Sequence[Criterion], source: CompletionsDataSource) -> None:
+    """Check that several samples of a row can differ, and can be judged. Raises InvalidRequest."""
+    if source.samples_per_row == 1:
+        return
+    params = f"{DATA_SOURCE}.sampling_params"
+    once = next((each for each in criteria if each.type in ONCE_A_ROW), None)
+    if once is not None:
+        raise InvalidRequest(
+            f"'n' must be 1 with the criterion '{once.name}', which judges each row once. Leave 'n' out, or "
+            "create an eval without this criterion.",
+            code="invalid_value",
+            param=f"{params}.n",
+        )
+    if source.temperature == 0:
+        raise InvalidRequest(
+            "'temperature' must be above 0 with 'n' above 1: otherwise all answers to a row are equal. Leave "
+            "'temperature' out for 1.",
+            code="invalid_value",
+            param=f"{params}.temperature",
+        )
+
+
 def _checked_rows(
     session: Session, project_id: str, settings: Settings, data_source: DataSource, rules: RowRules
 ) -> File | None:
     """Check the rows, or return the file that has them. Raises InvalidRequest."""
-    source, most = data_source.source, settings.max_eval_rows
+    source, most = data_source.source, _most_rows(settings, data_source)
     limit = getattr(source, "limit", None)
     if limit is not None and limit > most:
         raise _too_many(most, "Set a lower limit")

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from core.datasets import strict_json
 from core.datasets.findings import Finding
-from core.datasets.kinds import kind_of
+from core.datasets.kinds import is_unanswered, kind_of
 from core.datasets.reader import Line, RowReader
 from core.errors import InvalidRequest
 from core.evals.criteria import OF_THE_ROWS_ANSWER, Criterion
@@ -15,7 +15,8 @@ from core.evals.data_sources import CompletionsDataSource, DataSource, InlineRow
 from core.strict_json import RepeatedKeys
 
 LOOKED_AT = 100  # lines of a file that are read before the run is created
-ADDED = ("input", "reference")  # what a run adds to the row of a training file
+# What a run adds to the row of a training file, and to a prompt without an answer
+ADDED, ADDED_TO_PROMPT = ("input", "reference"), ("input",)
 
 
 @dataclass(frozen=True)
@@ -47,16 +48,17 @@ class RowRules:
         if not isinstance(row, dict) or isinstance(row, RepeatedKeys):
             return "it is not a JSON object with each key once"
         item, sample = item_and_sample(row)
-        is_training_row = kind_of(item) is not None
-        added = ADDED if is_training_row else ()
+        is_training_row, is_prompt = kind_of(item) is not None, is_unanswered(item)
+        added = (ADDED_TO_PROMPT if is_prompt else ADDED) if is_training_row else ()
         missing = [name for name in self.fields if name not in item and name not in added]
         if missing:
             return f"its item has no '{missing[0][:64]}', which 'item_schema' requires"
         if self.sample and not isinstance(sample, dict):
             return "it has no `sample`, which the criteria judge. Ask a model with the type 'completions'"
-        if self.answer and not is_training_row:
+        if self.answer and (is_prompt or not is_training_row):
             needing = " and ".join(f"'{name}'" for name in OF_THE_ROWS_ANSWER)
-            return f"it is not a row of a training file, which {needing} need"
+            wanted = "has no answer" if is_prompt else "is not a row of a training file"
+            return f"it {wanted}, which {needing} need"
         if self.messages and not is_training_row and "input" not in item:
             return "its item has no `input` to ask the model. Set 'data_source.input_messages'"
         return None

@@ -34,7 +34,10 @@ class EvalError(BaseModel):
 
 
 class ResultCounts(BaseModel):
-    """The numbers of rows. Rows with an error count neither as passed nor as failed."""
+    """The numbers of rows, each as often as it was sampled.
+
+    Answers that could not be judged count neither as passed nor as failed.
+    """
 
     total: int = 0
     passed: int = 0

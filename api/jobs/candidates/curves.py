@@ -16,6 +16,7 @@ DOCUMENTED: dict[int | str, dict[str, Any]] = {
 WIDTH, HEIGHT = 720, 400
 LEFT, RIGHT, TOP, BOTTOM = 60, 460, 20, 360  # edges of the plot; the legend is on its right
 LINE = 18  # height of a line of the legend
+Points = Sequence[tuple[float, float]]
 COLOURS = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#ff8ab7", "#a463f2", "#9c6b4e")
 
 
@@ -24,7 +25,14 @@ def picture(job: Job, curves: Sequence[Curve]) -> str:
 
     A line ends at the last step that its candidate trained.
     """
-    points = [point for curve in curves for point in curve.points]
+    search = job.spec["search"]
+    named = [(f"{curve.number}: {_name(search, curve.number)}", curve.points) for curve in curves]
+    return drawn(named, "step", "training loss")
+
+
+def drawn(lines: Sequence[tuple[str, Points]], across: str, upwards: str) -> str:
+    """Return a picture of named lines. `across` and `upwards` say what the axes are."""
+    points = [point for _, line in lines for point in line]
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
         'font-family="sans-serif" font-size="12">',
@@ -33,10 +41,9 @@ def picture(job: Job, curves: Sequence[Curve]) -> str:
     ]
     if points:
         axes = Axes.around(points)
-        parts += _labels(axes)
-        for index, curve in enumerate(curves):
-            name = _name(job.spec["search"], curve.number)
-            parts += _line(index, f"{curve.number}: {name}", curve.points, axes)
+        parts += _labels(axes, across, upwards)
+        for index, (name, line) in enumerate(lines):
+            parts += _line(index, name, line, axes)
     return "".join([*parts, "</svg>"])
 
 
@@ -48,39 +55,39 @@ def _name(search: Mapping[str, Any], number: int) -> str:
 
 
 class Axes(NamedTuple):
-    """The values at the edges of the plot. Steps begin at 0."""
+    """The values at the edges of the plot. The axis to the right begins at 0."""
 
-    last: int
+    last: float
     lowest: float
     highest: float
 
     @classmethod
-    def around(cls, points: Sequence[tuple[int, float]]) -> "Axes":
-        losses = [loss for _, loss in points]
-        return cls(max(step for step, _ in points), min(losses), max(losses))
+    def around(cls, points: Points) -> "Axes":
+        values = [value for _, value in points]
+        return cls(max(place for place, _ in points), min(values), max(values))
 
-    def point(self, step: int, loss: float) -> str:
+    def point(self, place: float, value: float) -> str:
         """Return the point in the picture as `x,y`."""
-        height = (loss - self.lowest) / (self.highest - self.lowest) if self.highest > self.lowest else 0.5
-        x = LEFT + (RIGHT - LEFT) * step / self.last
+        height = (value - self.lowest) / (self.highest - self.lowest) if self.highest > self.lowest else 0.5
+        x = LEFT + (RIGHT - LEFT) * place / self.last
         return f"{x:.1f},{BOTTOM - (BOTTOM - TOP) * height:.1f}"
 
 
-def _line(index: int, name: str, points: Sequence[tuple[int, float]], axes: Axes) -> list[str]:
+def _line(index: int, name: str, points: Points, axes: Axes) -> list[str]:
     """Return a curve and its name. Curves are dashed once all colours are used."""
     colour = COLOURS[index % len(COLOURS)]
     dashes = ' stroke-dasharray="6"' if index >= len(COLOURS) else ""
-    line = " ".join(axes.point(step, loss) for step, loss in points)
+    line = " ".join(axes.point(*point) for point in points)
     return [
         f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="1.5"{dashes}/>',
         f'<text x="{RIGHT + 16}" y="{TOP + LINE * (index + 1)}" fill="{colour}">{escape(name)}</text>',
     ]
 
 
-def _labels(axes: Axes) -> list[str]:
+def _labels(axes: Axes, across: str, upwards: str) -> list[str]:
     return [
         f'<text x="{LEFT - 6}" y="{TOP + 4}" text-anchor="end">{axes.highest:.3g}</text>',
         f'<text x="{LEFT - 6}" y="{BOTTOM}" text-anchor="end">{axes.lowest:.3g}</text>',
-        f'<text x="{RIGHT}" y="{BOTTOM + 16}" text-anchor="end">step {axes.last}</text>',
-        f'<text x="{LEFT}" y="{BOTTOM + 16}">training loss</text>',
+        f'<text x="{RIGHT}" y="{BOTTOM + 16}" text-anchor="end">{across} {axes.last:.0f}</text>',
+        f'<text x="{LEFT}" y="{BOTTOM + 16}">{escape(upwards)}</text>',
     ]

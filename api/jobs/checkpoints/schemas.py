@@ -11,8 +11,8 @@ from core.tables import Checkpoint
 class CheckpointObject(Identified):
     """The state of a job's model after some step.
 
-    `best` is true for the checkpoint with the lowest `full_valid_loss` that the job has had so far. Without a
-    validation file, it is false for every checkpoint.
+    `best` is true for the checkpoint with the lowest `full_valid_loss` that the job has had so far, or with
+    the highest `full_valid_mean_reward`. Without a validation file, it is false for every checkpoint.
     """
 
     object: Literal["fine_tuning.job.checkpoint"] = "fine_tuning.job.checkpoint"

@@ -7,7 +7,7 @@ from typing import Any, cast
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from api.eval_requests.check import NamedModel, grader_models
+from api.eval_requests.check import NamedModel, grader_models, models_of
 from api.files.queries import find_for_job
 from api.jobs.creation.schemas import CreateJob
 from api.models.chat_models import ChatModel
@@ -23,6 +23,9 @@ from core.methods.registry import METHODS, AdapterOptions
 from core.tables import ChatTemplate, File, Secret
 
 CRITERIA = "evaluate.criteria"
+METHOD = "method.reinforcement"
+GRADERS = ("grader", "audit_grader")
+"""The names of a job's own graders in `METHOD`"""
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,11 @@ def _graders(
     """Yield the model of each grader. If an alias leads to several, `key` chooses one."""
     criteria = (request.evaluate.criteria if request.evaluate else None) or []
     model_of = finder(session, project_id, catalog, key)
-    for named in grader_models(criteria, CRITERIA):
+    asked = list(grader_models(criteria, CRITERIA))
+    for name in GRADERS:
+        if (grader := request.options_beside.get(name)) is not None:
+            asked += models_of(grader, f"{METHOD}.{name}")
+    for named in asked:
         try:
             yield named, model_of(*named)
         except InvalidRequest as error:

@@ -10,10 +10,9 @@ from core.options import Options
 
 
 class BaseMethod(Options):
-    """How to train. `supervised` and `dpo` are OpenAI's objectives; the others are Tunery's own.
+    """How to train. `supervised`, `dpo` and `reinforcement` are OpenAI's; the others are Tunery's own.
 
-    OpenAI's `reinforcement` is not on offer. Only the objective that `type` names may have options; the
-    fields of the other objectives must be null.
+    Only the objective that `type` names may have options; the fields of the other objectives must be null.
     """
 
     type: str
@@ -21,7 +20,9 @@ class BaseMethod(Options):
 
 def _request_of(objective: Objective) -> type[Options]:
     """Return the model of an objective's options in a request. Its description says what each row holds."""
-    fields: dict[str, Any] = {"hyperparameters": (objective.requested | None, None)}
+    beside = objective.options_beside
+    fields: dict[str, Any] = {name: (field.annotation, field) for name, field in beside.items()}
+    fields["hyperparameters"] = (objective.requested | None, None)
     return create_model(
         f"{objective.options.__name__}Method",
         __base__=Options,
@@ -39,10 +40,9 @@ else:
         __base__=BaseMethod,
         __doc__=BaseMethod.__doc__,
         __module__=__name__,
-        type=(Literal[*OBJECTIVES, "reinforcement"], ...),
+        type=(Literal[*OBJECTIVES], ...),
         **{
             name: (_request_of(objective) | None, Field(None, description=objective.title))
             for name, objective in OBJECTIVES.items()
         },
-        reinforcement=(Any, None),
     )

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from pydantic.config import JsonDict
 
+from core.objectives.policy_losses import NAMES as POLICY_LOSSES
 from core.objectives.registry import OBJECTIVES
 from core.options import OTHER_NAMES
 
@@ -14,10 +15,9 @@ OBJECTIVE = "This is an objective: set 'method.type' to \"{}\""
 INITIAL = 'Take the adapter "lora", and set \'adapter.init_lora_weights\' to "{}"'
 OF_LORA = "Take the adapter \"lora\", and set 'adapter.{}' to true"
 AN_ADAPTER = "This is an adapter: set 'adapter.type' to \"{}\", and leave 'method' out"
-REINFORCEMENT = (
-    'Reinforcement learning is not on offer. "dpo", "orpo" and "simpo" learn from two answers to a '
-    'prompt, and "kto" from labelled answers'
-)
+REINFORCEMENT = 'It is called "reinforcement" here'
+LOSS_TYPE = "method.reinforcement.hyperparameters.loss_type"
+POLICY_LOSS = f"{REINFORCEMENT}. Set '{LOSS_TYPE}' to \"{{}}\""
 SUPERVISED = "It is called \"supervised\" here, which is also what a job does without 'method'"
 BITS_4, BITS_8 = 'It is called "nf4" here', 'It is called "int8" here'
 PUBLISHED = 'Set it to "none": the weights stay as they were published'
@@ -58,7 +58,9 @@ METHODS = {
     **dict.fromkeys(("full", "full_finetune", "full_finetuning"), f"{WHOLE_MODEL}. Leave 'method' out"),
     **{name: AN_ADAPTER.format(name) for name in ("lora", "adalora", "ia3", "loha", "lokr", "oft")},
     "dora": f"{OF_LORA.format('use_dora')}. Leave 'method' out",
-    **dict.fromkeys(("ppo", "grpo", "rlhf", "rl", "rft", "reinforce"), REINFORCEMENT),
+    **dict.fromkeys(("rlhf", "rl", "rft", "reinforce", "rloo", "reinforcement_learning"), REINFORCEMENT),
+    **{name: POLICY_LOSS.format(name) for name in POLICY_LOSSES},
+    "ppo": f"{POLICY_LOSS.format('grpo')}, which clips as PPO does and needs no value model",
 }
 
 QUANTIZATIONS = {
@@ -102,6 +104,28 @@ HYPERPARAMETERS = {
     **dict.fromkeys(("rank", "r", "lora_r", "lora_rank"), INSTEAD.format("adapter.r")),
 }
 
+REWARDS = {
+    **HYPERPARAMETERS,
+    **dict.fromkeys(
+        ("group_size", "n", "n_samples", "num_samples", "rollout_n", "samples_per_prompt"),
+        INSTEAD.format("method.reinforcement.hyperparameters.num_generations"),
+    ),
+    **dict.fromkeys(
+        ("max_tokens", "max_new_tokens", "max_completion_length", "max_response_length"),
+        INSTEAD.format("method.reinforcement.hyperparameters.max_completion_tokens"),
+    ),
+    **dict.fromkeys(
+        ("eval_steps", "eval_every"), INSTEAD.format("method.reinforcement.hyperparameters.eval_interval")
+    ),
+    "temperature": "Answers are sampled with temperature 1, so that the model learns from what it does",
+    **dict.fromkeys(("beta", "kl_coef", "kl_loss_coef"), "No loss here has a term of the KL divergence"),
+    "loss": INSTEAD.format(LOSS_TYPE),
+    **{
+        name: f"It stands beside 'hyperparameters', as 'method.reinforcement.{name}'"
+        for name in ("grader", "audit_grader")
+    },
+}
+
 NAMES: Mapping[str, Mapping[str, str]] = {
     "adapter.type": ADAPTERS,
     "method.type": METHODS,
@@ -110,6 +134,7 @@ NAMES: Mapping[str, Mapping[str, str]] = {
     "adapter": ADAPTER,
     "hyperparameters": HYPERPARAMETERS,
     **{f"method.{objective}.hyperparameters": HYPERPARAMETERS for objective in OBJECTIVES},
+    "method.reinforcement.hyperparameters": REWARDS,
 }
 """The keys are parameters with a wrong value, or with an unknown parameter inside. Each has hints."""
 

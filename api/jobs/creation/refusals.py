@@ -87,13 +87,12 @@ def refuse_devices_without_workers(devices: int, classes: Sequence[int]) -> None
 
 
 def _refuse_impossible(method: Method) -> None:
-    """Refuse an objective that is not on offer, and options of another objective."""
-    if method.type not in OBJECTIVES:
-        raise InvalidRequest(
-            f"The method '{method.type}' is not on offer yet. On offer: {_quoted(OBJECTIVES)}.",
-            code="unsupported_method",
-            param="method.type",
-        )
+    """Refuse an objective without the options that it requires, and options of another objective."""
+    for name, field in OBJECTIVES[method.type].options_beside.items():
+        if field.is_required() and getattr(method, method.type) is None:
+            param = f"method.{method.type}.{name}"
+            message = f"Missing required parameter: '{param}'."
+            raise InvalidRequest(message, code="missing_required_parameter", param=param)
     for name in type(method).model_fields:
         if name not in ("type", method.type) and getattr(method, name) is not None:
             raise invalid_value(

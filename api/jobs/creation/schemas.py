@@ -1,6 +1,6 @@
 """A request for a new job."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -118,5 +118,15 @@ class CreateJob(BaseModel):
     @property
     def hyperparameters_of_method(self) -> RequestedHyperparameters | None:
         """Return the hyperparameters that `method` has, if it has some."""
-        options = getattr(self.method, self.objective.name, None)
-        return options.hyperparameters if options else None
+        return self._options.hyperparameters if self._options else None
+
+    @property
+    def options_beside(self) -> dict[str, Any]:
+        """Return the options that `method` has beside its hyperparameters, without what is null."""
+        found = {name: getattr(self._options, name, None) for name in self.objective.options_beside}
+        return {name: value for name, value in found.items() if value is not None}
+
+    @property
+    def _options(self) -> Any:
+        """The options of the objective that `method` names, if it has some."""
+        return getattr(self.method, self.objective.name, None)

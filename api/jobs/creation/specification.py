@@ -39,15 +39,19 @@ def specification_of(request: CreateJob, found: Found, sweep: Mapping[str, list[
     search = _search(adapter, learning_rate, sweep)
     rows = found.files["training_file"].rows or 0
     rows = request.preparation.trained(rows) if request.preparation else rows
+    hyperparameters = objective.resolve_hyperparameters(requested, rows)
+    max_length = asked.max_length or found.base_model.max_length
     spec = JobSpec(
         base_model=found.base_model.id,
         seed=secrets.randbelow(2**31) if request.seed is None else request.seed,
-        hyperparameters=objective.resolve_hyperparameters(requested, rows),
-        objective=objective.resolve_options(requested),
+        hyperparameters=hyperparameters,
+        objective=objective.resolve_options(requested, request.options_beside).sized(
+            hyperparameters.steps_per_epoch(rows), max_length
+        ),
         adapter=search.candidates[0].adapter if search else _with_alpha(adapter),
         training=asked.model_copy(
             update={
-                "max_length": asked.max_length or found.base_model.max_length,
+                "max_length": max_length,
                 "learning_rate": learning_rate,
                 "quantization": asked.quantization or found.precision,
             }

@@ -9,6 +9,7 @@ from cli.client.client import Client, path_to
 from cli.client.connection import connected
 from cli.commands.evals.comparing import base_and_tuned, comparisons
 from cli.commands.evals.evaluate import EVALS
+from cli.commands.evals.samples import show_samples
 from cli.commands.evals.tables import show_comparison, show_runs
 from cli.commands.files.command import Limit
 
@@ -53,5 +54,6 @@ def show(
         output.json([{**run, "comparison": of_run.get(run["id"])} for run in runs])
         return
     show_runs(runs)
+    show_samples(client, path, runs)
     for comparison in compared:
         show_comparison(comparison)

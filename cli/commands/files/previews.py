@@ -10,6 +10,7 @@ from cli.client.connection import connected
 from cli.commands.sending import TO_BE_LOOKED_AT, file_id, only_model
 
 OPENS, CLOSES = "⟦", "⟧"
+LEFT_OUT = "nothing is left to learn, or it is a prompt that is too long"
 
 
 @connected
@@ -60,7 +61,7 @@ def _show(row: dict[str, Any], word: str) -> None:
     if row["error"] is not None:
         output.note(f"{word} {row['line']}: {row['error']['message']}")
         return
-    left_out = "" if row["is_learnt"] else ". Training leaves the row out: nothing is left to learn"
+    left_out = "" if row["is_learnt"] else f". Training leaves the row out: {LEFT_OUT}"
     for number, conversation in enumerate(row["conversations"]):
         answer = f", answer {number + 1}" if len(row["conversations"]) > 1 else ""
         wanted = "" if conversation["desirable"] else " (to make less likely)"

@@ -18,6 +18,8 @@ def show(answer: dict[str, Any]) -> None:
     tokens, steps = found.tokens, found.steps
     epochs = round(steps.count / steps.per_epoch)
     guess = "" if tokens.exact else f", guessed from its bytes ({tokens.least:,} to {tokens.most:,} in all)"
+    if tokens.sampled is not None:
+        guess = f"; at most, with {tokens.sampled:,} in answers that the model samples"
     about = "" if tokens.exact else "about "
     passes = f"{epochs:,} {'epoch' if epochs == 1 else 'epochs'} of {tokens.per_epoch:,}"
     output.data(
@@ -29,7 +31,7 @@ def show(answer: dict[str, Any]) -> None:
     output.table([_row(each) for each in found.devices], COLUMNS)
     for reason in found.unknown:
         output.note(f"Not known. {reason}")
-    if not tokens.exact:
+    if not tokens.exact and tokens.sampled is None:
         output.note(f"Count them: tunery files check FILE-OR-ID --model {found.base_model}")
 
 

@@ -4,21 +4,25 @@ from collections.abc import Callable
 from enum import StrEnum
 from functools import wraps
 from inspect import signature
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli.client.client import Client, without_none
 from cli.client.request_settings import (
+    Grader,
     Model,
     Seed,
     Settings,
     Suffix,
     Training,
+    read_grader,
     read_settings,
     with_settings,
 )
 from cli.commands.sending import chosen_model, file_id, local_file
+from core.errors import ConfigurationError
 from core.objectives import NAMES
 
 if TYPE_CHECKING:
@@ -62,6 +66,7 @@ def _request(
     method: Annotated[Method, typer.Option(help="The objective; the rows of the file must fit it")] = Method(
         "supervised"
     ),
+    grader: Grader = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Number of passes over the rows", show_default="auto")
     ] = None,
@@ -97,7 +102,7 @@ def _request(
         validation_split=_split(validation_split),
         suffix=suffix,
         seed=seed,
-        method=_method(method, n_epochs=epochs, batch_size=batch_size),
+        method=_method(method, _grader(method, grader), n_epochs=epochs, batch_size=batch_size),
         adapter=_section({"type": "lora"}, r=rank, lora_alpha=alpha),
         training=_section({}, learning_rate=learning_rate, devices=devices),
         integrations=_integrations(wandb, mlflow, tensorboard),
@@ -106,11 +111,20 @@ def _request(
     return with_settings(asked, given)
 
 
-def _method(method: Method, **hyperparameters: Any) -> dict[str, Any] | None:
+def _method(method: Method, grader: Any, **hyperparameters: Any) -> dict[str, Any] | None:
     chosen = without_none(**hyperparameters)
     if method == "supervised" and not chosen:
         return None
-    return {"type": str(method), str(method): {"hyperparameters": chosen}}
+    return {"type": str(method), str(method): without_none(grader=grader, hyperparameters=chosen)}
+
+
+def _grader(method: Method, path: Path | None) -> Any:
+    """Return the grader in a file, or None without one. Raises ConfigurationError."""
+    if path is None:
+        return None
+    if method != "reinforcement":
+        raise ConfigurationError("--grader needs --method reinforcement")
+    return read_grader(path)
 
 
 def _integrations(wandb: str | None, mlflow: str | None, tensorboard: bool) -> list[dict[str, Any]] | None:

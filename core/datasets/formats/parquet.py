@@ -5,7 +5,7 @@ texts stay in the file's dictionaries until a row is short enough. Only a worker
 module.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from tempfile import TemporaryFile
 from typing import IO, Any
 
@@ -24,20 +24,27 @@ MOST_LIST_VALUES = 4 * MOST_VALUES  # of all lists in one row group, since one r
 LONGEST_NAME, MOST_NAMES = 16 * 1024**2, 200_000  # bytes of a text in the footer, entries of a list in it
 
 Value = Any
+NumberedRow = tuple[int, dict[str, Any] | Finding]
 
 
 def parquet_rows(
-    chunks: Iterator[bytes], max_bytes: int, max_row_bytes: int, wanted: frozenset[str]
-) -> Iterator[tuple[int, dict[str, Any] | Finding]]:
+    chunks: Iterator[bytes],
+    max_bytes: int,
+    max_row_bytes: int,
+    wanted: frozenset[str],
+    needs_all: Callable[[dict[str, Any]], bool],
+) -> Iterator[NumberedRow]:
     """Yield the number of each row and its values in the `wanted` columns. Raises Unreadable.
 
+    If the first row `needs_all` columns, all of them are read.
     Values that are null are left out, also inside of values: columns have all keys that any row has.
     """
     with TemporaryFile() as file:  # the footer, which says where everything is, comes last
         for chunk in chunks:
             file.write(chunk)
         try:
-            yield from _rows(file, max_bytes, max_row_bytes, wanted)
+            columns = _columns(file, max_bytes, max_row_bytes, wanted, needs_all)
+            yield from _rows(file, max_bytes, max_row_bytes, columns)
         except MemoryError:
             raise
         except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
@@ -48,16 +55,32 @@ def parquet_rows(
             ) from error
 
 
-def _rows(
-    file: IO[bytes], max_bytes: int, max_row_bytes: int, wanted: frozenset[str]
-) -> Iterator[tuple[int, dict[str, Any] | Finding]]:
+def _columns(
+    file: IO[bytes],
+    max_bytes: int,
+    max_row_bytes: int,
+    wanted: frozenset[str],
+    needs_all: Callable[[dict[str, Any]], bool],
+) -> list[str]:
+    """Return the names of the columns to read. Raises Unreadable if they could fill the memory."""
     opened = _open(file)
-    columns = [name for name in opened.schema_arrow.names if name in wanted]
+    names = opened.schema_arrow.names
+    columns = [name for name in names if name in wanted]
     if not columns:
-        names = ", ".join(map(repr, opened.schema_arrow.names[:20]))[:200]
-        raise Unreadable("unknown_format", f"none of the file's columns ({names}) is known")
+        shown = ", ".join(map(repr, names[:20]))[:200]
+        raise Unreadable("unknown_format", f"none of the file's columns ({shown}) is known")
     _refuse_bombs(opened.metadata, max_bytes)
-    _refuse_long_lists(opened, wanted)
+    _refuse_long_lists(opened, frozenset(columns))
+    if len(columns) < len(names):
+        _, first = next(_rows(file, max_bytes, max_row_bytes, columns), (0, {}))
+        if isinstance(first, dict) and needs_all(first):
+            _refuse_long_lists(opened, frozenset(names))
+            return list(names)
+    return columns
+
+
+def _rows(file: IO[bytes], max_bytes: int, max_row_bytes: int, columns: list[str]) -> Iterator[NumberedRow]:
+    opened = _open(file)
     texts = [leaf.path for leaf in _leaves(opened) if leaf.physical_type == "BYTE_ARRAY"]
     number = expanded = 0
     for batch in _open(file, read_dictionary=texts).iter_batches(ROWS_AT_ONCE, columns=columns):

@@ -12,7 +12,7 @@ from core.datasets.findings import Finding, quote
 from core.datasets.formats.compression import LONGEST_MAGIC, compression_of, expanded
 from core.datasets.formats.delimited import columns_of, delimited_rows
 from core.datasets.formats.json_array import ArrayReader
-from core.datasets.formats.shapes import KEYS, Row, Shape, said, shape_of
+from core.datasets.formats.shapes import KEYS, Row, Shape, is_prompt, said, shape_of
 from core.datasets.formats.tool_forms import WrongRow
 from core.datasets.formats.unreadable import Unreadable
 from core.datasets.reader import UTF8_BOM, RowReader
@@ -102,7 +102,7 @@ def _parquet(chunks: Iterator[bytes], max_bytes: int, max_row_bytes: int) -> Rec
     # The API asks for formats too, and must not pay for this import
     from core.datasets.formats.parquet import parquet_rows
 
-    return parquet_rows(chunks, max_bytes, max_row_bytes, KEYS)
+    return parquet_rows(chunks, max_bytes, max_row_bytes, KEYS, is_prompt)
 
 
 def _records(head: bytes, chunks: Iterator[bytes], max_row_bytes: int) -> tuple[str, Records]:

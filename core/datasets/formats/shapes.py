@@ -13,6 +13,7 @@ from core.datasets.formats.tool_forms import (
     parsed,
     with_ids,
 )
+from core.datasets.kinds import CHAT_KEYS, kind_of
 
 Row = dict[str, Any]
 Message = dict[str, Any]
@@ -45,10 +46,10 @@ PAIRS = (
     ("text", "label"),
     ("text", "intent"),
 )
-# The keys of rows that jobs take as they are. A column with another name is left out
+# The keys of rows with answers that jobs take as they are. A column with another name is left out
 KEPT = {
-    "chat": ("messages", "tools", "functions", "parallel_tool_calls"),
-    "labelled": ("messages", "prompt", "completion", "label", "tools", "functions", "parallel_tool_calls"),
+    "chat": CHAT_KEYS,
+    "labelled": (*CHAT_KEYS, "prompt", "completion", "label"),
     "preference": (
         *("input", "preferred_output", "non_preferred_output", "prompt", "chosen", "rejected"),
         *("conversations", "tools", "functions", "parallel_tool_calls"),
@@ -73,6 +74,8 @@ class Shape(NamedTuple):
 
 def shape_of(row: Row) -> Shape | None:
     """Return the shape that a row's keys and values show, or None if they show none."""
+    if is_prompt(row):
+        return _prompt_shape(row)
     if "conversations" in row and not ({"chosen", "rejected"} & row.keys()):
         return Shape("sharegpt", "ShareGPT conversations", _sharegpt)
     if "instruction" in row and "output" in row:
@@ -99,6 +102,17 @@ def shape_of(row: Row) -> Shape | None:
     return None
 
 
+def is_prompt(row: Row) -> bool:
+    """Return whether a row is a prompt without an answer, whose other keys may have any names.
+
+    A table keeps its messages as JSON in a text.
+    """
+    try:
+        return "messages" in row and kind_of({**row, "messages": json_in(row, "messages")}) == "prompt"
+    except WrongRow:
+        return False
+
+
 def said(*turns: tuple[str, str]) -> Row:
     """Return a chat row."""
     return {"messages": [{"role": role, "content": text} for role, text in turns]}
@@ -110,6 +124,25 @@ def _messages_shape(row: Row) -> Shape:
     if isinstance(row["messages"], list):
         return _kept(name, words, row)
     return Shape(f"{name}_column", f"{words} with the messages as JSON in a text", _messages_column)
+
+
+def _prompt_shape(row: Row) -> Shape:
+    if not isinstance(row["messages"], list):
+        words = "prompts without answers, with the messages as JSON in a text"
+        return Shape("prompt_column", words, _prompt)
+    if has_other_form(_seen_by_the_model(row)):
+        return Shape("prompt_other_tools", "prompts without answers, with tools in another form", _prompt)
+    return Shape("prompt", "prompts without answers", _prompt, native=True)
+
+
+def _prompt(row: Row) -> Row:
+    """Return a prompt with all of its other keys, which are a grader's."""
+    kept = {key: value for key, value in row.items() if key not in CHAT_KEYS}
+    return {**in_openais_form({**_seen_by_the_model(row), "messages": json_in(row, "messages")}), **kept}
+
+
+def _seen_by_the_model(row: Row) -> Row:
+    return {key: row[key] for key in CHAT_KEYS if row.get(key) not in (None, "")}
 
 
 def _kept(name: str, words: str, row: Row) -> Shape:
@@ -128,8 +161,7 @@ def _as_a_job_takes(row: Row, keys: tuple[str, ...]) -> Row:
 
 
 def _messages_column(row: Row) -> Row:
-    found = {key: row[key] for key in KEPT["chat"] if row.get(key) not in (None, "")}
-    found["messages"] = json_in(row, "messages")
+    found = {**_seen_by_the_model(row), "messages": json_in(row, "messages")}
     if "label" in row:
         found["label"] = _label(row)
     return in_openais_form(found)

@@ -12,14 +12,17 @@ Bytes = Annotated[int, Field(description="Bytes")]
 
 
 class Tokens(BaseModel):
-    """Tokens of all epochs. `count` is between `least` and `most`; all three agree if it is `exact`."""
+    """Tokens of all epochs. `count` is between `least` and `most`; all three agree if it is `exact`.
+
+    For a job with reinforcement, it counts prompts with their answers, each as long as it may become.
+    """
 
     count: Annotated[int, Field(description="Tokens that the job trains, in all epochs")]
     exact: Annotated[
         bool,
         Field(
             description="Whether the file was rendered with this base model before. Otherwise the count is a "
-            "guess from the file's size"
+            "guess from the file's size. It is never exact for a job that samples answers"
         ),
     ]
     least: int
@@ -32,6 +35,13 @@ class Tokens(BaseModel):
         ),
     ]
     per_epoch: int
+    sampled: Annotated[
+        int | None,
+        Field(
+            description="Those of the tokens that the model samples to learn from, at most. Null if the rows "
+            "have their answers"
+        ),
+    ] = None
     longest_row: Annotated[int, Field(description="Tokens of the longest row, as it is cut to `max_length`")]
     validation: Annotated[int, Field(description="Tokens of the validation file, once")]
 
@@ -93,6 +103,9 @@ class Operations(BaseModel):
 
     training: float
     evaluation: float
+    sampling: Annotated[
+        float, Field(description="Of answers that the model samples to learn from, at most")
+    ] = 0.0
 
 
 class Seconds(BaseModel):

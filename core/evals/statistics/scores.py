@@ -12,7 +12,13 @@ from core.evals.statistics.intervals import ANYWHERE, BETWEEN_0_AND_1, NOT_NEGAT
 from core.evals.statistics.statistic import Array, MacroF1, Ratio, Statistic
 
 MOST_DETAILS = 100  # labels or fields whose F1 a report has
-BOUNDS = {"loss": NOT_NEGATIVE, "python": ANYWHERE, "score_model": ANYWHERE, "multi": ANYWHERE}
+BOUNDS = {
+    "loss": NOT_NEGATIVE,
+    "python": ANYWHERE,
+    "score_model": ANYWHERE,
+    "endpoint": ANYWHERE,
+    "multi": ANYWHERE,
+}
 
 
 @dataclass(frozen=True)
@@ -31,18 +37,30 @@ class Scores:
         )
 
 
-def scores_of(criterion: Criterion, *runs: Sequence[RowResult]) -> list[Scores]:
-    """Return the scores of each run. Rows that count in none, such as rows without tokens, are left out."""
-    bounds = BOUNDS.get(criterion.type, BETWEEN_0_AND_1)
+def bounds_of(criterion: Criterion) -> Bounds:
+    """Return between which numbers the criterion's scores lie."""
+    return BOUNDS.get(criterion.type, BETWEEN_0_AND_1)
+
+
+def scores_of(
+    criterion: Criterion, *runs: Sequence[RowResult], rows: Sequence[int] | None = None
+) -> list[Scores]:
+    """Return the scores of each run. Rows that count in none, such as rows without tokens, are left out.
+
+    `rows` has the row of each result, in rising order, if rows have several samples. A row's samples depend
+    on each other, so their numbers are summed up: then an error of a value over rows is the one clustered by
+    row (Miller, "Adding Error Bars to Evals", 2024, arXiv:2411.00640).
+    """
+    bounds = bounds_of(criterion)
     if criterion.type == "label_f1":
         labels = {result.counts["label"] for run in runs for result in run if result.counts}
         codes = {label: code for code, label in enumerate(sorted(labels))}
         statistic: Statistic = MacroF1(len(codes))
-        rows = [_array([_coded(result, codes) for result in run]) for run in runs]
-        return [Scores(statistic, rows_NC, bounds) for rows_NC in rows]
-    rows = [_array([_fraction(criterion, result) for result in run]) for run in runs]
-    counting_N = np.logical_or.reduce([rows_NC[:, 1] > 0 for rows_NC in rows])
-    return [Scores(Ratio(), rows_NC[counting_N], bounds) for rows_NC in rows]
+        coded = [_array([_coded(result, codes) for result in run]) for run in runs]
+        return [Scores(statistic, rows_NC, bounds) for rows_NC in coded]
+    fractions = [_by_row(_array([_fraction(criterion, result) for result in run]), rows) for run in runs]
+    counting_N = np.logical_or.reduce([rows_NC[:, 1] > 0 for rows_NC in fractions])
+    return [Scores(Ratio(), rows_NC[counting_N], bounds) for rows_NC in fractions]
 
 
 def by_label_or_field(criterion: Criterion, results: Sequence[RowResult]) -> dict[str, float] | None:
@@ -89,6 +107,14 @@ def _f1(result: RowResult, field: str) -> tuple[float, float]:
 def _coded(result: RowResult, codes: dict[str, int]) -> tuple[float, float]:
     counts = result.counts or {}
     return codes[counts["label"]], codes.get(counts["predicted"], len(codes))
+
+
+def _by_row(samples_NC: Array, rows: Sequence[int] | None) -> Array:
+    """Return the sums of the samples of each row."""
+    if rows is None or not len(samples_NC):
+        return samples_NC
+    _, starts = np.unique(rows, return_index=True)
+    return np.add.reduceat(samples_NC, starts)
 
 
 def _array(rows: list[tuple[float, float]]) -> Array:

@@ -1,17 +1,16 @@
 """A request of `POST /v1/chat/completions`."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from core.options import Metadata, Options, unsupported
-from core.serving.schemas.messages import FunctionName, Message, Text, plain_text
+from core.response_formats import FunctionName, JsonSchema, ResponseFormat
+from core.serving.schemas.messages import Message, Text, plain_text
 from core.serving.schemas.sampling import MAX_ANSWER_TOKENS, MAX_LOGPROBS, Sampling
 
 MAX_TOOLS = 128
 MAX_MESSAGES = 4096
-
-JsonSchema = dict[str, Any]
 
 
 class Function(Options):
@@ -37,36 +36,6 @@ class NamedFunction(Options):
 class NamedTool(Options):
     type: Literal["function"]
     function: NamedFunction
-
-
-class TextFormat(Options):
-    type: Literal["text"]
-
-
-class JsonObjectFormat(Options):
-    type: Literal["json_object"]
-
-
-class NamedSchema(Options):
-    """A JSON schema with a name. The answer always has its form, whether `strict` is set or not."""
-
-    model_config = ConfigDict(serialize_by_alias=True)
-
-    name: FunctionName
-    description: str | None = None
-    schema_: Annotated[JsonSchema | None, Field(alias="schema")] = None
-    strict: bool | None = None
-
-
-class JsonSchemaFormat(Options):
-    type: Literal["json_schema"]
-    json_schema: NamedSchema
-
-
-ResponseFormat = Annotated[
-    TextFormat | JsonObjectFormat | JsonSchemaFormat,
-    Field(discriminator="type", description="The form of the answer: any text, JSON, or JSON of a schema"),
-]
 
 
 class Prediction(Options):

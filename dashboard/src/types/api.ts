@@ -47,6 +47,8 @@ export type UsageBucket = Schemas["UsageBucket"];
 
 /** The request for a job, or for a sweep, which has values to try by their path in the request. */
 export type CreateJob = Schemas["CreateJob"] & Partial<Pick<Schemas["CreateSweep"], "parameters">>;
+export type Grader = Schemas["ValidateGrader"]["grader"];
+export type GraderRun = Schemas["GraderRun"];
 export type ComposeRequest = Schemas["ComposeRequest"];
 export type CreateEval = Schemas["CreateEval"];
 export type HubModel = Schemas["HubModel"];

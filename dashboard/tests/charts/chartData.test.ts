@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
 
 import { axesOf, stepsWithin, xInWords, xOf } from "@/lib/charts/axes";
-import { extent, linesOf, type View } from "@/lib/charts/chartData";
-import { chartSpecs } from "@/lib/charts/chartSpecs";
+import { extent, linesOf, valuesOf, type View } from "@/lib/charts/chartData";
+import { chartSpecs, jobCharts } from "@/lib/charts/chartSpecs";
 import { Series } from "@/lib/charts/series";
 import { smooth } from "@/lib/charts/smoothing";
 import { indicesToDraw } from "@/lib/charts/thinning";
@@ -152,6 +152,42 @@ test("training and validation of a metric share a chart, and other columns get n
     ["trainer_memory_bytes", "trainer_memory_bytes"],
     ["margin", "margin"],
   ]);
+});
+
+describe("the charts of a job that learns from rewards", () => {
+  const series = new Series();
+  series.add([{ step: 0, full_valid_mean_reward: 0.25 }, { step: 1, train_mean_reward: 0.5, train_loss: 2 }, { step: 2, train_mean_reward: 0.75, full_valid_mean_reward: 1 }]);
+  const [reward, ...others] = jobCharts([...series.names, "valid_mean_reward", "learning_rate", "policy_gap_max", "policy_gap_mean", "groups", "groups_without_variance"]);
+
+  test("begin with the reward, have none of the loss, and put into one what belongs together", () => {
+    expect(reward?.columns.map(({ name, label }) => [name, label])).toEqual([
+      ["train_mean_reward", "training"],
+      ["full_valid_mean_reward", "validation, whole set"],
+      ["reward_before_training", "before training"],
+    ]);
+    expect(others.map(({ metric, columns }) => [metric, ...columns.map(({ label }) => label)])).toEqual([
+      ["policy_gap", "largest", "mean"],
+      ["groups", "all groups", "without variance"],
+      ["learning_rate", "training"],
+    ]);
+  });
+
+  test("show the reward before training at every step", () => {
+    const view = { zoom: null, smoothing: 0, log: false, buckets: 100 };
+    const lines = linesOf(series, reward?.columns ?? [], series.steps, view);
+    expect(lines.at(-1)).toEqual([0.25, 0.25, 0.25]);
+    expect(lines.at(-2)).toEqual([0.25, null, 1]);
+  });
+
+  test("have no level if the reward before training is not known", () => {
+    const later = new Series();
+    later.add([{ step: 3, full_valid_mean_reward: 1 }]);
+    expect(Array.from(valuesOf(later, { name: "level", label: "", noisy: false, levelOf: "full_valid_mean_reward" }))).toEqual([NaN]);
+  });
+
+  test("of other jobs have the loss", () => {
+    expect(jobCharts(["train_loss"]).map(({ metric }) => metric)).toEqual(["loss"]);
+  });
 });
 
 test("memory is written in gigabytes, and other metrics with four digits", () => {

@@ -49,5 +49,7 @@ test("the first row of a file is a prompt with the answer that the file holds", 
   expect(firstPrompt(JSON.stringify(chat), true)).toEqual({ system: "S", prompt: "It's?", expected: "Yes." });
   const labelled = { prompt: [PROMPT], completion: [{ role: "assistant", content: "No." }], label: false };
   expect(firstPrompt(JSON.stringify(labelled), true)?.expected).toBeNull();
+  const asked = { messages: [...chat.messages, { role: "user", content: "And now?" }] };
+  expect(firstPrompt(JSON.stringify(asked), true)).toEqual({ system: "S", prompt: "And now?", expected: null });
   expect(firstPrompt("plain text", true)).toBeNull();
 });

@@ -77,3 +77,10 @@ test("a labelled answer is separated from its prompt", () => {
   expect(one({ messages, label: false })).toEqual(expected);
   expect(one({ prompt: messages.slice(0, 1), completion: messages.slice(1), label: false })).toEqual(expected);
 });
+
+test("a prompt shows its messages, and what graders read beside them", () => {
+  const messages = [{ role: "user", content: "2 + 3" }];
+  const prompt = [said("user", "2 + 3")];
+  expect(one({ messages, tools: [], sum: 5 })).toEqual({ kind: "prompt", prompt, beside: '{"sum":5}' });
+  expect(one({ messages })).toEqual({ kind: "prompt", prompt, beside: "" });
+});

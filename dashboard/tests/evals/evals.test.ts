@@ -2,10 +2,10 @@ import { describe, expect, test } from "vitest";
 
 import { parseEvalSearch } from "@/lib/addresses/evalSearch";
 import { againstBase, chosenRuns, isOfForgetting, type JudgedEval, missingRuns, resultsOf, shownEvals } from "@/lib/evals/chosenRuns";
-import { intervalWords, pWords, signed } from "@/lib/evals/evalWords";
+import { intervalWords, pWords, samplesWords, signed } from "@/lib/evals/evalWords";
 import { answerOf, expectedOf, promptOf } from "@/lib/evals/rowTexts";
 import { wordDifference } from "@/lib/evals/wordDifference";
-import type { EvalRun, OutputItem } from "@/types/api";
+import type { CriterionResult, EvalRun, OutputItem } from "@/types/api";
 
 const COMPLETED = { status: "completed", metadata: null, data_source: { source: { type: "file_id" } } };
 const run = (id: string, model: string, fields: object = {}) => ({ ...COMPLETED, id, model, ...fields }) as unknown as EvalRun;
@@ -59,6 +59,14 @@ test("numbers are written with their sign and their interval", () => {
   expect([signed(-0.1234), signed(0.5), signed(0), signed(null)]).toEqual(["−0.12", "+0.5", "0", "–"]);
   expect([pWords(0.00001), pWords(0.0456), pWords(1), pWords(null)]).toEqual(["< 0.001", "0.046", "1", "–"]);
   expect([intervalWords({ low: -0.5, high: 1 }), intervalWords({ low: null, high: null })]).toEqual(["−0.5000 to 1.000", null]);
+});
+
+test("several samples of each row say how often one passes, and whether there is anything to learn", () => {
+  const sampled = { rows: 12, rows_without_variance: 11, pass_at_k: { 1: 0.25, 2: 0.4, 16: 0.75 }, verdict: "too_hard" };
+  const words = (fields: object | null) => samplesWords({ sampled: fields && { ...sampled, ...fields } } as unknown as CriterionResult);
+  expect(words({})).toEqual(["pass@16 0.7500", "11 of 12 rows without variance", "too hard"]);
+  expect(words({ pass_at_k: null, verdict: "no_variance" })).toEqual(["11 of 12 rows without variance", "no variance"]);
+  expect(words(null)).toEqual([]);
 });
 
 describe("the difference of two answers", () => {

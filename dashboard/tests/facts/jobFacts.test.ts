@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 
-import { bestCheckpoint, jobName } from "@/lib/facts/jobFacts";
+import { Series, type StepValues } from "@/lib/charts/series";
+import { bestCheckpoint, jobName, validationChange } from "@/lib/facts/jobFacts";
 import { phasesOf } from "@/lib/facts/phases";
 import type { Checkpoint, JobEvent } from "@/types/api";
 
@@ -22,6 +23,18 @@ describe("the best checkpoint", () => {
   test("is undefined if no loss was measured or none is finite", () => {
     expect(bestCheckpoint([at(10, null), at(20, undefined)])).toBeUndefined();
   });
+});
+
+test("how far a job came is said by its rewards, or else by its losses", () => {
+  const series = (...points: StepValues[]) => {
+    const made = new Series();
+    made.add(points);
+    return made;
+  };
+  const rewarded = series({ step: 0, full_valid_mean_reward: 0.25 }, { step: 4, full_valid_mean_reward: 0.5, valid_loss: 1 }, { step: 8, valid_loss: 2 });
+  expect(validationChange(rewarded)).toEqual({ title: "Validation reward", from: 0.25, to: 0.5 });
+  expect(validationChange(series({ step: 1, valid_loss: 2 }, { step: 2, valid_loss: 1 }))).toEqual({ title: "Validation loss", from: 2, to: 1 });
+  expect(validationChange(series({ step: 0, full_valid_mean_reward: 1 }))).toBeUndefined();
 });
 
 describe("the phases of a job", () => {

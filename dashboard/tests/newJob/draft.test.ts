@@ -16,6 +16,7 @@ import { type Choice, draftOfJob } from "@/lib/newJob/draftOfJob";
 import { isAdvanced } from "@/lib/newJob/isAdvanced";
 import { jobSchemas } from "@/lib/newJob/jobSchemas";
 import { isResolved, sameRequest } from "@/lib/newJob/sameRequest";
+import { readJson } from "@/lib/schemas/jsonOption";
 
 import { aJob } from "../jobs/aJob";
 import { OFFER } from "./offer";
@@ -35,6 +36,13 @@ describe("the request", () => {
     expect(requestOf(draft, OFFER).method).toEqual({ type: "supervised", supervised: { hyperparameters: { n_epochs: 2 } } });
     const dpo = requestOf({ ...draft, objective: "dpo" }, OFFER).method;
     expect(dpo).toEqual({ type: "dpo", dpo: { hyperparameters: { n_epochs: 2, beta: 0.3 } } });
+  });
+
+  test("has the grader of an objective that learns from rewards, and of no other", () => {
+    const grader = { type: "string_check" };
+    const draft = { ...BEGUN, objective: "reinforcement", beside: { grader } };
+    expect(requestOf(draft, OFFER).method).toEqual({ type: "reinforcement", reinforcement: { grader } });
+    expect(requestOf({ ...draft, objective: "dpo" }, OFFER).method).toEqual({ type: "dpo", dpo: {} });
   });
 
   test("has only the options of the chosen adapter", () => {
@@ -75,6 +83,16 @@ describe("the check", () => {
 
   test("finds an option that an adapter needs", () => {
     expect(paths({ ...BEGUN, adapter: "oft" })).toEqual(["adapter.oft_block_size"]);
+  });
+
+  test("finds a grader that is missing or no JSON object", () => {
+    const withGrader = (grader: unknown) => problemsOf({ ...BEGUN, objective: "reinforcement", beside: { grader } }, OFFER);
+    const path = "method.reinforcement.grader";
+    expect(withGrader(undefined)).toEqual([{ path, message: "It is required." }]);
+    expect(withGrader(5)).toEqual([{ path, message: "It must be a JSON object." }]);
+    const [broken] = withGrader(readJson('{"type": '));
+    expect(broken?.message).toMatch(/^It must be a JSON object\. .*JSON/);
+    expect(withGrader(readJson('{"type": "multi"}'))).toEqual([]);
   });
 
   test("finds metadata without a name or with the same name twice", () => {
@@ -145,6 +163,25 @@ describe("a job that is cloned", () => {
       training: { warmup_ratio: 0.1, max_length: 512 },
     });
     expect(problemsOf(draft, OFFER)).toEqual([]);
+  });
+
+  test("leaves out a method that the form does not offer", () => {
+    const method = { type: "later", later: { hyperparameters: { n_epochs: 2 } } } as unknown as Job["method"];
+    const { draft, leftOut } = draftOfJob({ ...job, method }, OFFER, NO_CHOICE);
+    expect(leftOut).toEqual([["method", method]]);
+    expect(requestOf(draft, OFFER).method).toBeUndefined();
+  });
+
+  test("keeps its grader, and is evaluated by it again", () => {
+    const grader = { type: "string_check", name: "right", operation: "eq" };
+    const hyperparameters = { n_epochs: 2, batch_size: 8, learning_rate_multiplier: 0.2 };
+    const method = { type: "reinforcement", reinforcement: { grader, response_format: null, hyperparameters } } as unknown as Job["method"];
+    const evaluate = { criteria: [grader], file: "file-2", rows: null, forgetting: true } as unknown as Job["evaluate"];
+    const { draft, leftOut } = draftOfJob(aJob(1, { method, validation_file: "file-2", evaluate }), OFFER, NO_CHOICE);
+    expect(leftOut).toEqual([]);
+    const request = requestOf(draft, OFFER);
+    expect(request.method).toEqual({ type: "reinforcement", reinforcement: { grader, hyperparameters } });
+    expect(request.evaluate).toEqual({});
   });
 
   test("is evaluated as before, with what differs from the defaults", () => {
@@ -242,12 +279,15 @@ test("the schemas of a job come from the API's document, without null and refere
     },
     Method: {
       properties: {
-        type: { enum: ["dpo", "reinforcement"] },
+        type: { enum: ["dpo", "reinforcement", "later"] },
         dpo: { anyOf: [{ $ref: "#/components/schemas/Dpo" }, { type: "null" }], description: "DPO" },
-        reinforcement: { title: "Reinforcement" },
+        reinforcement: { anyOf: [{ $ref: "#/components/schemas/Graded" }, { type: "null" }], description: "Reinforcement" },
+        later: { anyOf: [{ $ref: "#/components/schemas/Later" }, { type: "null" }] },
       },
     },
     Dpo: { description: "Prefers one answer.\n\nRows: two answers.", properties: { hyperparameters: { anyOf: [{ $ref: "#/components/schemas/Beta" }, { type: "null" }] } } },
+    Graded: { properties: { grader: { type: "object" }, hyperparameters: { anyOf: [{ $ref: "#/components/schemas/Beta" }, { type: "null" }] } }, required: ["grader"] },
+    Later: { properties: { teacher: { type: "string" }, hyperparameters: { $ref: "#/components/schemas/Beta" } }, required: ["teacher"] },
     Beta: { type: "object", properties: { beta: { type: "number" } } },
   };
   const found = jobSchemas({ components: { schemas } });
@@ -262,6 +302,13 @@ test("the schemas of a job come from the API's document, without null and refere
       title: "DPO",
       paragraphs: ["Prefers one answer.", "Rows: two answers."],
       hyperparameters: { type: "object", properties: { beta: { type: "number" } } },
+      beside: { properties: {}, required: [] },
+    },
+    reinforcement: {
+      title: "Reinforcement",
+      paragraphs: [],
+      hyperparameters: { type: "object", properties: { beta: { type: "number" } } },
+      beside: { properties: { grader: { type: "object" } }, required: ["grader"] },
     },
   });
 });

@@ -1,12 +1,14 @@
 import { expect, test } from "vitest";
 
 import { EMPTY_DRAFT } from "@/lib/newJob/draft";
+import { runWords } from "@/lib/newJob/graderExamples";
 import { fieldWords, TRAINING_GROUPS, trainingGroupOf } from "@/lib/newJob/fieldWords";
 import { isAdvanced } from "@/lib/newJob/isAdvanced";
 import { peakLearningRate } from "@/lib/newJob/learningRate";
 import { methodGroups } from "@/lib/newJob/methodGroups";
 import { filledBy, recipeOf, RECIPES } from "@/lib/newJob/recipes";
 import type { Method } from "@/lib/schemas/method";
+import type { GraderRun } from "@/types/api";
 
 const aMethod = (id: string, good_for = "") => ({ id, title: id.toUpperCase(), good_for, paper: null }) as unknown as Method;
 
@@ -45,6 +47,25 @@ test("an automatic multiplier is the objective's own, and the recipe for prefere
   expect(peakLearningRate(preferences, 2e-4)).toEqual({ peak: 2e-4 * 0.1, multiplier: 0.1, isUsual: true });
   const recipe = RECIPES.find(({ id }) => id === "preferences");
   expect(recipe && peakLearningRate({ ...EMPTY_DRAFT, ...filledBy(recipe) }, 2e-4).peak).toBe(5e-5);
+});
+
+test("rewards train at a fifth of the usual rates", () => {
+  expect(peakLearningRate({ ...EMPTY_DRAFT, objective: "reinforcement" }, 2e-4)).toEqual({ peak: 2e-4 * 0.2, multiplier: 0.2, isUsual: true });
+});
+
+test("two options of one name have words of their own", () => {
+  expect(fieldWords("eval_samples", "training.eval_samples")).toBe("Prompts that the model answers");
+  expect(fieldWords("eval_samples", "method.reinforcement.hyperparameters.eval_samples")).toBe("Answers to each validation prompt");
+});
+
+test("a run of a grader says the reward with its parts, or why there is none", () => {
+  const run = (errors: object, sub_rewards = {}) => ({ reward: 0.7, sub_rewards, metadata: { errors } }) as unknown as GraderRun;
+  expect(runWords(run({ other_error: false }))).toBe("Reward 0.7000");
+  expect(runWords(run({}, { exact: 1, similar: 0 }))).toBe("Reward 0.7000, of exact 1.000 and similar 0");
+  expect(runWords(run({ invalid_variable_error: true }))).toBe("No reward: invalid variable error");
+  const details = "line 4: ZeroDivisionError: division by zero";
+  const failed = { python_grader_runtime_error: true, python_grader_runtime_error_details: details };
+  expect(runWords(run(failed))).toBe(`No reward: ${details}`);
 });
 
 test("settings that the form folds away open their part", () => {

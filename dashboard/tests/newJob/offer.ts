@@ -135,7 +135,7 @@ export const OFFER: Offer = {
       tensorboard: { description: "An event file", settings: null },
     },
     objectives: {
-      supervised: { title: "Supervised", paragraphs: [], hyperparameters },
+      supervised: { title: "Supervised", paragraphs: [], hyperparameters, beside: {} },
       dpo: {
         title: "DPO",
         paragraphs: [],
@@ -143,6 +143,13 @@ export const OFFER: Offer = {
           ...hyperparameters,
           properties: { ...hyperparameters.properties, beta: auto({ type: "number", exclusiveMinimum: 0, maximum: 2 }) },
         },
+        beside: {},
+      },
+      reinforcement: {
+        title: "Reinforcement",
+        paragraphs: [],
+        hyperparameters,
+        beside: { properties: { grader: { type: "object" }, response_format: { anyOf: [{ type: "object" }, { type: "null" }] } }, required: ["grader"] },
       },
     },
   },

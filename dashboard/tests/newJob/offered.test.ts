@@ -5,6 +5,7 @@ import { describe, expect, test } from "vitest";
 
 import { isRecord } from "@/lib/isRecord";
 import { EMPTY_DRAFT, fieldPaths, type Offer, problemsOf } from "@/lib/newJob/draft";
+import { graderExamples } from "@/lib/newJob/graderExamples";
 import { jobSchemas, type JobSchemas } from "@/lib/newJob/jobSchemas";
 import { triedFields } from "@/lib/newJob/sweepDraft";
 import type { Method } from "@/lib/schemas/method";
@@ -70,7 +71,16 @@ describe.skipIf(file === undefined)("what the service offers", () => {
     }
     const objectives = Object.keys(offer().schemas.objectives);
     expect(objectives).toContain("supervised");
-    for (const objective of objectives) expect(problemsOf({ ...draft, objective }, offer())).toEqual([]);
+    const [grader] = Object.values(graderExamples("tiny"));
+    for (const objective of objectives) expect(problemsOf({ ...draft, objective, beside: { grader } }, offer())).toEqual([]);
+  });
+
+  test("has a grader of each type to start from", () => {
+    const { grader = {} } = offer().schemas.objectives.reinforcement?.beside.properties ?? {};
+    const examples = Object.values(graderExamples("tiny"));
+    expect(examples.map(({ type }) => type)).toEqual(["string_check", "text_similarity", "score_model", "python", "multi"]);
+    for (const example of examples) expect(problems(example, grader, "grader")).toEqual([]);
+    expect(problems({ type: "string_check" }, grader, "grader")).not.toEqual([]);
   });
 
   test("accepts no module name that cannot exist", () => {

@@ -69,6 +69,17 @@ test("two runs are compared once both are there, and the rows that changed shown
   expect(document.querySelector("img[src=x]")).toBeNull();
 });
 
+test("a run with several answers to each row shows whether there is anything to learn", async () => {
+  const sampled = { samples_per_row: 2, rows: 12, rows_without_variance: 11, pass_at_k: { 1: 0.25, 2: 0.5 }, verdict: "too_hard", advice: "Take easier prompts." };
+  const result = { ...valued(0.25), better: "higher" as const, sampled: sampled as never };
+  open("/evals/eval-1", eval1, get(RUNS, listOf(aRun("run-1", { status: "completed", result_counts: { total: 24, errored: 0 }, criteria: [result] }))));
+  const shown = await region("Runs");
+  await waitFor(() => expect(wordsOf(shown.getAllByRole("row")[1])).toContain("pass@2 0.5000"));
+  expect(wordsOf(shown.getAllByRole("row")[1])).toContain("24 answers");
+  expect(wordsOf(shown.getAllByRole("row")[1])).toContain("11 of 12 rows without variance");
+  expect(shown.getByText("too hard").title).toBe("Take easier prompts.");
+});
+
 test("a run is cancelled and deleted, and an eval too", async () => {
   const running = aRun("run-1", { status: "in_progress", progress: { phase: "asking", percent: 30 } });
   const { user, router } = open("/evals/eval-1?base=evalrun-gone", eval1, get(RUNS, listOf(running)), post(`${RUN}/cancel`, running), remove(RUN, {}), remove("/v1/evals/{eval_id}", {}));

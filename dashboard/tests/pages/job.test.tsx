@@ -156,6 +156,45 @@ test("answers of each evaluation stand beside what was expected", async () => {
   await see("an answer to avoid");
 });
 
+test("answers with rewards stand beside each other by step, and are sorted by how the reward changed", async () => {
+  const job = { ...waits, validation_file: "file-2" };
+  const rewarded = (step: number, rewards: (number | null)[]) => {
+    const rows = rewards.map((reward, at) => ({ line: at + 1, prompt: `Question ${String(at + 1)}`, expected: null, answer: `answer ${String(step)}`, finished: step > 0, reward, ...(step > 0 && { audit: 0.125 }) }));
+    return aMessage(step, "", { type: "samples", data: { step, rows } });
+  };
+  const { user } = open(AT, ...jobWithLog(job, rewarded(0, [0.5, 0]), rewarded(4, [0.25, 0.75])));
+  const section = await region("Answers");
+  const items = () => section.getAllByRole("listitem").map(wordsOf).filter((words) => words.includes("Prompt of line"));
+  await section.findByText("Prompt of line 1");
+  expect(items().map((words) => /line (\d)/.exec(words)?.[1])).toEqual(["1", "2"]);
+  expect(items()[0]).toMatch(/Reward from first to last: -0\.2500.*Before trainingreward 0\.5000.*Truncated: max_completion_tokens.*After step 4reward 0\.2500, audit 0\.1250/);
+  await user.selectOptions(section.getByLabelText("Order of the prompts"), "largest gain first");
+  expect(items().map((words) => /line (\d)/.exec(words)?.[1])).toEqual(["2", "1"]);
+});
+
+test("a job that learns from rewards shows them instead of its loss, and is evaluated by its own grader", async () => {
+  const grader = { type: "string_check", name: "right", input: "a", reference: "b", operation: "eq" };
+  const method = { type: "reinforcement", reinforcement: { grader, hyperparameters: {} } } as never;
+  const points = [{ step: 0, full_valid_mean_reward: 0.25 }, { step: 1, train_mean_reward: 0.5, train_loss: 2, full_valid_mean_reward: 0.75, entropy: 1 }] as never[];
+  const evals: unknown[] = [];
+  const { user } = open(
+    AT,
+    ...jobWithLog({ ...ended, method, validation_file: "file-2" }),
+    get(`${JOB}/metrics`, { data: points, has_more: false, thinned: false }),
+    post("/v1/evals", ({ body }) => {
+      evals.push(body.testing_criteria);
+      return refusal(400, "Not now.");
+    }),
+  );
+  await see(/Validation reward, first and last0\.2500 → 0\.7500/);
+  const curves = await region("Curves");
+  expect(curves.getAllByRole("heading", { level: 3 }).map(wordsOf)).toEqual(["Mean reward", "Entropy"]);
+  expect(wordsOf(curves.getAllByRole("figure")[0])).toContain("before training0.2500");
+  await user.click(await button("Evaluate"));
+  await see("Not now.");
+  expect(evals).toEqual([[grader]]);
+});
+
 test("a job without samples has no place for them", async () => {
   open(AT, ...jobWithLog(waits));
   await screen.findByRole("heading", { name: /Log/ });

@@ -73,6 +73,49 @@ describe.skipIf(path === undefined)("the form of a new job", () => {
     await waitFor(() => expect(asked).toHaveLength(1));
   });
 
+  test("a grader is begun from an example, checked, tried on a row, and sent", async () => {
+    const runs: unknown[] = [];
+    const checks: unknown[] = [];
+    const { user, asked } = await filled(
+      get("/v1/files", listOf(aFile("file-1"), aFile("file-2", { filename: "prompts.jsonl", kind: "prompt" }))),
+      http.get("*/v1/files/:id/content", () => HttpResponse.text('{"messages": [], "reference": "4"}\n')),
+      post("/v1/fine_tuning/alpha/graders/validate", ({ body }) => {
+        checks.push(body.grader);
+        return body.grader.type === "multi" ? refusal(400, "The formula cannot be used.", { param: "grader.calculate_output" }) : ({} as never);
+      }),
+      post("/v1/fine_tuning/alpha/graders/run", ({ body }) => {
+        runs.push(body);
+        return { reward: 1, sub_rewards: {}, metadata: { errors: {} } } as never;
+      }),
+    );
+    expect(screen.queryByLabelText(/^Grader, as JSON/)).toBeNull();
+    await user.click(await button(/^Rewards/));
+    const group = screen.getByLabelText("Training file").querySelector("optgroup[label='Files with rows that fit']");
+    expect(wordsOf(group)).toContain("prompts.jsonl");
+    await user.click(await create());
+    await user.click(within(await screen.findByRole("alert")).getByRole("button", { name: "method.reinforcement.grader" }));
+    const grader = await field(/^Grader, as JSON/);
+    expect(document.activeElement).toBe(grader);
+
+    const example = screen.getByLabelText("Start from an example");
+    await user.selectOptions(example, "A formula over graders (multi)");
+    await see("The formula cannot be used. grader.calculate_output");
+    await user.selectOptions(example, "Equal to a key of the row (string_check)");
+    await see("The service can use this grader.");
+    expect(checks).toHaveLength(2);
+    await user.click(screen.getByText("Try it on one row"));
+    await fill(user, await field("Answer"), "4");
+    await user.click(await button("Grade"));
+    await see("Reward 1.000");
+    expect(runs).toMatchObject([{ grader: { type: "string_check" }, model_sample: "4", item: { messages: [], reference: "4" } }]);
+
+    await fill(user, grader, '{"type": ');
+    await see("It must be a JSON object.");
+    await fill(user, grader, '{"type": "python", "name": "code", "source": ""}');
+    await user.click(await create());
+    await waitFor(() => expect(asked[0]?.body.method).toEqual({ type: "reinforcement", reinforcement: { grader: { type: "python", name: "code", source: "" } } }));
+  });
+
   test("the chosen file says what the job takes, and a tenth of it is held out", async () => {
     const device = { device: "this-machine", name: "cpu", fits: true, seconds: { least: 60, most: 60 } };
     const estimate = { tokens: { count: 480, exact: false }, steps: { count: 12, exact: true }, devices: [device] };

@@ -52,7 +52,7 @@ Object.assign(Element.prototype, { scrollIntoView: () => undefined, scrollBy: ()
 Object.assign(globalThis, { scrollTo: () => undefined });
 
 // No style sheet is loaded. jsdom computes styles slowly, and every question for a role asks for many
-const style = { display: "block", visibility: "visible", pointerEvents: "auto", getPropertyValue: () => "" };
+const style = { display: "block", visibility: "visible", pointerEvents: "auto", color: "rgb(0, 0, 0)", getPropertyValue: () => "" };
 Object.assign(globalThis, { getComputedStyle: () => style });
 Object.assign(window, { getComputedStyle: () => style });
 

@@ -98,12 +98,13 @@ def test_a_process_has_little_memory_and_none_of_the_secrets() -> None:
 import os
 from core.graders import grader_process
 from core.errors import InvalidRequest
-grader_process.limit_process()
+from core.graders.python.sandbox import Sandbox
+grader_process.limit_process(Sandbox())
 assert not os.environ, os.environ
 def takes_much(*_): return bytearray(2 * grader_process.MEMORY)
 grader_process.grade = takes_much
 try:
-    grader_process.grade_apart(None, None, "", {})
+    grader_process.grade_apart(None, None, "", {}, Sandbox())
 except InvalidRequest as error:
     print(error.code)
 """

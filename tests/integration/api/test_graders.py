@@ -157,7 +157,7 @@ def test_a_valid_grader_is_given_back(alice: Tenant, grader: dict[str, Any]) -> 
         ({key: value for key, value in CHECK.items() if key != "reference"}, "grader.reference"),
         ({**CHECK, "input": "{{ 7 * 7 }}"}, "grader.input"),
         ({**CHECK, "reference": "{{ item.x | upper }}"}, "grader.reference"),
-        ({"type": "python", "name": "x", "source": "import os"}, "grader"),
+        ({"type": "python", "name": "x", "source": "import os"}, "grader.source"),
         ({**SIMILAR, "evaluation_metric": "cosine"}, "grader.evaluation_metric"),
         ({**SIMILAR, "evaluation_metric": "meteor"}, "grader.evaluation_metric"),
         (multi("same + other", same=CHECK), "grader.calculate_output"),

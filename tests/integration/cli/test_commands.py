@@ -286,6 +286,24 @@ def test_creates_a_job_from_paths_with_every_option(tunery: Shell) -> None:
     assert tunery.json("jobs", "get", job["id"])["id"] == job["id"]
 
 
+def test_creates_a_job_with_the_grader_in_a_file(tunery: Shell, alice: Tenant) -> None:
+    grader = {"type": "string_check", "name": "a", "input": "a", "reference": "b", "operation": "eq"}
+    (tunery.cwd / "grader.json").write_text(json.dumps(grader))
+    row = json.dumps({"messages": [{"role": "user", "content": "hi"}]})
+    prompts = alice.upload("\n".join([row] * 12).encode())
+    chosen = ["--model", BASE_MODEL, "--validation", prompts, "--grader", "grader.json"]
+    job = tunery.json("jobs", "create", prompts, *chosen, "--method", "reinforcement", "--epochs", "3")
+    assert job["method"]["reinforcement"]["grader"] == grader
+    assert job["hyperparameters"]["n_epochs"] == 3
+    refused = tunery.run("jobs", "create", prompts, *chosen, "--method", "dpo")
+    assert refused.returncode == 2
+    assert "--grader needs --method reinforcement" in refused.stderr
+    (tunery.cwd / "grader.json").write_text("{")
+    broken = tunery.run("jobs", "create", prompts, *chosen, "--method", "reinforcement")
+    assert broken.returncode == 2
+    assert "holds no grader as JSON" in broken.stderr
+
+
 def test_leaves_to_the_server_what_was_not_chosen(tunery: Shell, alice: Tenant) -> None:
     job = tunery.json("jobs", "create", alice.upload(), "--model", BASE_MODEL)
     assert job["evaluate"] is None

@@ -1,5 +1,7 @@
 """`tunery evaluate` and `tunery evals` against the real API, with runs that the test finishes."""
 
+import json
+
 import pytest
 
 from cli.commands.evals.evaluate import read_criteria
@@ -15,6 +17,7 @@ from tests.fixtures.work.evals_api import (
     judged,
     make_eval,
     queued_run,
+    sampled,
 )
 
 
@@ -64,6 +67,63 @@ def test_an_eval_shows_by_how_much_its_tuned_model_is_better_and_how_sure_that_i
     assert by_run[tuned]["criteria"][0]["verdict"] == "better"
     assert by_run[spoilt]["compared_rows"] == 0
     assert tunery.json("evals", "list", "--model", "ft:no-such-model") == []
+
+
+def test_a_grader_is_tried_out_on_prompts_before_a_job_is_paid_for(
+    api: Api, alice: Tenant, tunery: Shell
+) -> None:
+    (tunery.cwd / "prompts.jsonl").write_bytes(prompts(12))
+    grader = {"type": "python", "name": "reward", "source": "def grade(sample, item):\n    return 1.0\n"}
+    (tunery.cwd / "grader.json").write_text(json.dumps(grader))
+    setting = "data_source.sampling_params.max_completion_tokens=32"
+    chosen = ["--grader", "grader.json", "--pass-threshold", "0.5", "--samples", "4", "--set", setting]
+    with tunery.running("evaluate", BASE_MODEL, "--file", "prompts.jsonl", *chosen) as process:
+        run = wait_for(lambda: queued_run(api))
+        finish_run(api, run.id, *sampled([[False] * 4] * 11 + [[True, False, False, True]]))
+        shown, told = process.communicate(timeout=120)
+    assert process.returncode == 0, told
+    params = run.request["data_source"]["sampling_params"]
+    assert (params["n"], params["max_completion_tokens"]) == (4, 32)
+    (made,) = [each for each in tunery.json("evals", "list") if each["id"] == run.eval_id]
+    (criterion,) = made["testing_criteria"]
+    assert (criterion["source"], criterion["pass_threshold"]) == (grader["source"], 0.5)
+    lines = [line.split() for line in shown.splitlines()]
+    for line in (
+        ["rows", "12"],
+        ["pass@1", "0.042"],
+        ["pass@4", "0.083"],
+        ["rows", "without", "variance", "11", "(92%)"],
+        ["rows", "never", "passed", "11", "(92%)"],
+        ["ROW", "MEAN", "SCORE", "PASSED", "SAMPLES", "PROMPT"],
+        ["12", "0.5", "2", "4", "question", "11"],
+    ):
+        assert line in lines
+    assert "Too hard. The samples differ in their scores in 1 of 12 rows." in shown
+    assert tunery.run("evals", "show", run.eval_id).stdout == shown
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "said"),
+    [
+        ("[]", ["--grader", "grader.json"], "a grader is a JSON object"),
+        ("{", ["--grader", "grader.json"], "holds no grader as JSON"),
+        ("{}", ["--pass-threshold", "0.5"], "--pass-threshold needs --grader"),
+    ],
+)
+def test_a_grader_that_cannot_be_read_is_refused_before_anything_is_uploaded(
+    alice: Tenant, tunery: Shell, content: str, options: list[str], said: str
+) -> None:
+    (tunery.cwd / "grader.json").write_text(content)
+    (tunery.cwd / "unsent.jsonl").write_bytes(prompts(2))
+    refused = tunery.run("evaluate", BASE_MODEL, "--file", "unsent.jsonl", *options)
+    assert (refused.returncode, said in refused.stderr) == (2, True), refused.stderr
+    assert "unsent.jsonl" not in [file["filename"] for file in alice.http.get("/v1/files").json()["data"]]
+
+
+def prompts(count: int) -> bytes:
+    """Return a file of prompts without answers."""
+    rows = [{"messages": [{"role": "user", "content": f"What is {n} + 1?"}]} for n in range(count)]
+    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
 
 
 def role_run(tenant: Tenant, eval_id: str, role: str) -> str:

@@ -36,12 +36,17 @@ def files(alice: Tenant) -> dict[str, str]:
     return {
         "file-training": alice.upload(),
         "file-validation": alice.upload(),
-        "file-preferences": alice.upload(b"".join(json.dumps(pair).encode() + b"\n" for _ in range(12))),
+        "file-prompts": alice.upload(lines_of({"messages": [USER], "answer": "hi"})),
+        "file-preferences": alice.upload(lines_of(pair)),
     }
 
 
+def lines_of(row: dict[str, Any]) -> bytes:
+    return (json.dumps(row).encode() + b"\n") * 12
+
+
 @pytest.mark.family(5)
-@pytest.mark.parametrize("request_name", ["full", "preferences", "automatic", "sweep", "least"])
+@pytest.mark.parametrize("request_name", ["full", "preferences", "rewards", "automatic", "sweep", "least"])
 @pytest.mark.parametrize("form", ["python", "curl", "cli"])
 def test_a_copied_snippet_creates_the_job(
     api: Api, alice: Tenant, files: dict[str, str], tmp_path: Path, form: str, request_name: str

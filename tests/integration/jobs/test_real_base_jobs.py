@@ -171,3 +171,49 @@ def test_a_dpo_job_learns_what_is_preferred(stack: Stack, tmp_path: Path) -> Non
     assert PeftConfig.from_pretrained(str(folder)).r == 8
     assert all(tensor.isfinite().all() for tensor in load_file(folder / "adapter_model.safetensors").values())
     assert "DPO" in (folder / "README.md").read_text()
+
+
+@pytest.mark.exhaustive
+def test_the_official_client_has_a_model_learn_from_rewards(stack: Stack) -> None:
+    """A model that may say anything learns to answer with one word, because a grader rewards that."""
+    client = stack.tenant.openai
+    rows = [
+        {"messages": [{"role": "user", "content": f"Is {number} an even number?"}], "word": "Maybe"}
+        for number in range(40)
+    ]
+    content = "\n".join(map(json.dumps, rows)).encode()
+    training, validation = (
+        client.files.create(file=(f"{name}.jsonl", part), purpose="fine-tune").id
+        for name, part in (("train", content), ("valid", b"\n".join(content.split(b"\n")[:10])))
+    )
+    source = "def grade(sample, item):\n    return 1 / (1 + len(sample['output_text'].split()))"
+    job = client.fine_tuning.jobs.create(
+        model=SMOLLM2.id,
+        training_file=training,
+        validation_file=validation,
+        seed=5,
+        method={
+            "type": "reinforcement",
+            "reinforcement": {
+                "grader": {"type": "python", "name": "brief", "source": source},
+                "hyperparameters": {
+                    "n_epochs": 1,
+                    "batch_size": 4,
+                    "num_generations": 4,
+                    "max_completion_tokens": 24,
+                    "mask_truncated": False,
+                    "eval_interval": 10,  # as many as its steps
+                },
+            },
+        },
+        extra_body={"training": {"learning_rate": 1e-3, "lr_scheduler_type": "constant", "warmup_ratio": 0}},
+    )
+    wait_for(lambda: client.fine_tuning.jobs.retrieve(job.id).finished_at is not None, JOB_SECONDS)
+    assert client.fine_tuning.jobs.retrieve(job.id).status == "succeeded"
+    events = client.fine_tuning.jobs.list_events(job.id, limit=100).data
+    rewards = {
+        event.data["step"]: event.data["full_valid_mean_reward"]
+        for event in events
+        if event.type == "metrics" and "full_valid_mean_reward" in event.data
+    }
+    assert rewards[10] > 1.5 * rewards[0], rewards

@@ -116,7 +116,7 @@ def losses(tenant: Tenant, job_id: str) -> dict[int, Any]:
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("method", [name for name in NAMES if name != "supervised"])
+@pytest.mark.parametrize("method", [name for name in NAMES if name not in ("supervised", "reinforcement")])
 def test_jobs_beyond_cross_entropy_measure_the_preferred_answer_as_any_job_would(
     fp32_api: Api, method: str
 ) -> None:

@@ -13,6 +13,7 @@ from tests.fixtures.service.stack import preference
 from tests.fixtures.service.trainer import job_of, running
 from worker.engine.sampler import answers
 from worker.engine.sampler.requests import Piece
+from worker.engine.sampler.sampler import Sampler
 from worker.trainer.report.samples import ELLIPSIS, MOST_CHARACTERS
 
 HELD_OUT = [row(f"{number} is another matter") for number in range(4)]
@@ -89,7 +90,7 @@ def test_a_model_whose_code_breaks_in_a_generation_is_trained_without_samples(
     def broken(*_: Any) -> None:
         raise ValueError("no cache of this kind")
 
-    monkeypatch.setattr(answers.Sampler, "step", broken)
+    monkeypatch.setattr(Sampler, "step", broken)
     tenant = fp32_api.tenant()
     job_id = create(tenant, eval_samples=2)
     with running(fp32_api):
@@ -120,13 +121,13 @@ def test_a_model_may_say_what_the_database_does_not_take(
 
 @pytest.mark.exhaustive
 def test_a_long_generation_ends_with_the_job(fp32_api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    step = answers.Sampler.step
+    step = Sampler.step
 
-    def resting_step(sampler: answers.Sampler) -> list[Piece]:
+    def resting_step(sampler: Sampler) -> list[Piece]:
         time.sleep(0.005)  # or the answers of the tiny model would end before the pause
         return step(sampler)
 
-    monkeypatch.setattr(answers.Sampler, "step", resting_step)
+    monkeypatch.setattr(Sampler, "step", resting_step)
     tenant = fp32_api.tenant()
     job_id = create(tenant, eval_samples=2, eval_max_new_tokens=512, eval_steps=3)
     with running(fp32_api):

@@ -17,6 +17,7 @@ from core.work import lease as leases
 from core.work.kinds import KINDS
 from tests.fixtures.service.api import Api, Tenant, wait_for
 from tests.fixtures.service.trainer import new_process_group
+from worker.grading.grading_thread import GradingThread
 from worker.tasks.frame.service import Tasks
 from worker.tasks.frame.waiting import WaitingTasks
 from worker.trainer.train.claims import Claims
@@ -45,7 +46,10 @@ def claims(api: Api, hasty: sessionmaker[Session]) -> Claims:
     probe = ServerProbe(api.store, pause=0.1)
     wait_for(probe.allow_a_job)
     group = new_process_group(api.settings)
-    return Claims(api.settings, hasty, api.store, "a trainer", group, probe, threading.Event(), lambda: None)
+    grading = GradingThread(api.settings, hasty)
+    return Claims(
+        api.settings, hasty, api.store, "a trainer", group, probe, threading.Event(), grading, lambda: None
+    )
 
 
 def fails(claims: Claims) -> bool:

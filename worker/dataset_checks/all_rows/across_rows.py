@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from core.datasets.kinds import Kind
 from worker.dataset_checks.all_rows.columns import Columns
 from worker.dataset_checks.all_rows.similarity import (
     Hashes,
@@ -14,9 +15,14 @@ from worker.dataset_checks.all_rows.similarity import (
 from worker.dataset_checks.finding_log import FindingLog
 
 REMOVE = "remove the row"
+CONTRADICTION = (
+    ("an earlier row has another answer to the same prompt", "keep the better answer"),
+    # of a prompt
+    ("an earlier row has the same prompt with other values for the grader", "keep one of the two"),
+)
 
 
-def compare_rows(rows: Columns, log: FindingLog) -> Rows:
+def compare_rows(rows: Columns, kind: Kind | None, log: FindingLog) -> Rows:
     """Add the findings on rows that repeat or contradict others. Returns the positions of repeated ones."""
     lines, exact = rows.lines, rows.exact
     repeated = earlier_equal(exact)
@@ -27,15 +33,20 @@ def compare_rows(rows: Columns, log: FindingLog) -> Rows:
     _add(log, "near_duplicate", lines, lines, similar, "the row is nearly an earlier row", mend)
     contradicted = earlier_equal(rows.subjects)
     contradicted[(repeated >= 0) | (rows.verdicts[contradicted] == rows.verdicts)] = -1
-    message, mend = "an earlier row has another answer to the same prompt", "keep the better answer"
-    _add(log, "contradiction", lines, lines, contradicted, message, mend)
+    _add(log, "contradiction", lines, lines, contradicted, *CONTRADICTION[kind == "prompt"])
     return rows.positions[repeated >= 0]
 
 
-def compare_with_validation(rows: Columns, validation: Columns, log: FindingLog) -> Rows:
-    """Add the findings on rows that the validation file has too. Returns the positions of equal ones."""
+def compare_with_validation(rows: Columns, validation: Columns, kind: Kind | None, log: FindingLog) -> Rows:
+    """Add the findings on rows that the validation file has too. Returns the positions of equal ones.
+
+    Prompts are equal whatever their graders read beside them: that is not what the model sees.
+    """
     lines, other_lines = rows.lines, validation.lines
-    equal = _equal_in(rows.exact, validation.exact)
+    if kind == "prompt":
+        equal = _equal_in(rows.subjects, validation.subjects)
+    else:
+        equal = _equal_in(rows.exact, validation.exact)
     _add(log, "leaked_row", lines, other_lines, equal, "the validation file has this row", REMOVE)
     similar = similar_in(rows.signatures, validation.signatures)
     similar[equal >= 0] = -1

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from core.datasets.checks.report import LengthBin, Lengths
 from worker.dataset_checks.all_rows.columns import Columns
@@ -62,24 +63,35 @@ def find_outliers(rows: Columns, log: FindingLog) -> None:
 
 def find_cuts(rows: Columns, max_length: int, log: FindingLog) -> None:
     """Add a finding for each row that is longer than `max_length` tokens, and so is cut at its end."""
-    tokens, prompts, lines, measured = rows.tokens, rows.prompt_tokens, rows.lines, rows.measured
-    is_cut, nothing_left = tokens > max_length, prompts >= max_length
-    for code, found in (
-        ("answer_cut", np.flatnonzero(is_cut & nothing_left)),
-        ("row_cut", np.flatnonzero(is_cut & ~nothing_left)),
-    ):
-        room = log.room(code)
-        for row in found[:room]:
-            count = f"{tokens[row]:,} tokens" if measured[row] else f"about {tokens[row]:,} tokens, estimated"
-            kept = f"the row has {count}, of which {max_length:,} are kept"
-            if code == "answer_cut":
-                message = f"{kept}, and its prompt fills them"
-                mend = "shorten the prompt, or raise max_length: nothing of the answer is left"
-            else:
-                lost = (tokens[row] - max_length) / (tokens[row] - prompts[row])
-                message, mend = (
-                    f"{kept}; {lost:.0%} of its answers are lost",
-                    "shorten it, or raise max_length",
-                )
-            log.add(code, int(lines[row]), "", message, mend)
-        log.count_more(code, max(len(found) - room, 0))
+    is_cut, nothing_left = rows.tokens > max_length, rows.prompt_tokens >= max_length
+    fate = f"of which {max_length:,} are kept"
+    for row in _described(log, "answer_cut", is_cut & nothing_left):
+        message = f"the row has {_length(rows, row)}, {fate}, and its prompt fills them"
+        mend = "shorten the prompt, or raise max_length: nothing of the answer is left"
+        log.add("answer_cut", int(rows.lines[row]), "", message, mend)
+    for row in _described(log, "row_cut", is_cut & ~nothing_left):
+        lost = (rows.tokens[row] - max_length) / (rows.tokens[row] - rows.prompt_tokens[row])
+        message = f"the row has {_length(rows, row)}, {fate}; {lost:.0%} of its answers are lost"
+        log.add("row_cut", int(rows.lines[row]), "", message, "shorten it, or raise max_length")
+
+
+def find_long_prompts(rows: Columns, max_length: int, log: FindingLog) -> None:
+    """Add a finding for each prompt that is longer than `max_length` tokens: training leaves it out."""
+    for row in _described(log, "prompt_too_long", rows.tokens > max_length):
+        message = (
+            f"the prompt has {_length(rows, row)}, more than {max_length:,}; it cannot be cut, so training "
+            "leaves the row out"
+        )
+        log.add("prompt_too_long", int(rows.lines[row]), "", message, "shorten it, or raise max_length")
+
+
+def _described(log: FindingLog, code: str, found: NDArray[np.bool_]) -> list[int]:
+    """Return the positions that the log has room for, and count the others."""
+    positions, room = np.flatnonzero(found), log.room(code)
+    log.count_more(code, max(len(positions) - room, 0))
+    return [int(position) for position in positions[:room]]
+
+
+def _length(rows: Columns, row: int) -> str:
+    tokens = f"{rows.tokens[row]:,} tokens"
+    return tokens if rows.measured[row] else f"about {tokens}, estimated"

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from core.datasets.chat_rules import content_text
+from core.datasets.common_rules import unknown_keys
 from core.datasets.conversations import conversations
-from core.datasets.kinds import Kind
+from core.datasets.kinds import CHAT_KEYS, Kind
 from core.datasets.labelled_rules import labelled
 from core.datasets.preference_rules import pair
 from core.datasets.tool_rules import tools_of
@@ -27,17 +28,17 @@ class Text(NamedTuple):
 class Contents(NamedTuple):
     """A row as the check compares it.
 
-    `exact` is equal for rows with equal texts, tools and weights. Rows with an equal `subject` answer the
-    same question, and contradict each other if their `verdict` differs. The hashes are Python's: they mean
-    nothing in another process. `prompt_bytes` and `bytes` measure the texts in UTF-8 before the answers, and
-    in all.
+    `exact` is equal for rows with equal texts, tools and weights; of prompts, the other keys are equal, too.
+    Rows with an equal `subject` answer the same question, and contradict each other if their `verdict`
+    differs. The hashes are Python's: they mean nothing in another process. A prompt has no `answer`.
+    `prompt_bytes` and `bytes` measure the texts in UTF-8 before the answers, and in all.
     """
 
     texts: list[Text]
     exact: int
     subject: int
     verdict: int
-    answer: str
+    answer: str | None
     prompt_bytes: int
     bytes: int
     messages: int
@@ -48,14 +49,20 @@ def contents_of(row: dict[str, Any], kind: Kind) -> Contents:
     found, tools = _texts_of(row, kind), tools_of(row)
     if not tools:
         return found
-    offered = msgspec.json.encode(tools, order="sorted")  # part of the prompt
+    offered = _ordered(tools)  # part of the prompt
     return found._replace(exact=hash((found.exact, offered)), subject=hash((found.subject, offered)))
+
+
+def _ordered(value: Any) -> bytes:
+    return msgspec.json.encode(value, order="sorted")
 
 
 def _texts_of(row: dict[str, Any], kind: Kind) -> Contents:
     """Return the contents of a row, whatever its tools are."""
     if kind == "chat":
         return _chat(row["messages"])
+    if kind == "prompt":
+        return _prompt(row)
     if kind == "labelled":
         prompt, answer, label = labelled(row)
         at, _ = next(conversations(row, kind))
@@ -84,6 +91,15 @@ def _chat(messages: list[Message], field: str = "messages[{}].content") -> Conte
         bytes=sum(sizes),
         messages=len(texts),
     )
+
+
+def _prompt(row: dict[str, Any]) -> Contents:
+    """Return the contents of a prompt. What a grader reads beside it takes the place of an answer."""
+    texts = list(_texts(row["messages"], "messages[{}].content"))
+    beside = {key: row[key] for key in unknown_keys(row, CHAT_KEYS)}
+    subject, verdict = hash(tuple((role, text) for _, role, text in texts)), hash(_ordered(beside))
+    size = sum(_size(text) for _, _, text in texts)
+    return Contents(texts, hash((subject, verdict)), subject, verdict, None, size, size, len(texts))
 
 
 def _pair(row: dict[str, Any]) -> Contents:

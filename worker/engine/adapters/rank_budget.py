@@ -123,12 +123,13 @@ class RankBudget:
             gradient.addmm_(excess / norm, matrix, alpha=2 * weight)
 
     @torch.no_grad()
-    def allocate(self, parameters: FlatParameters, step: int) -> int:
+    def allocate(self, parameters: FlatParameters, step: int, updated: bool = True) -> int:
         """Set the e of all ranks beyond the budget to 0, and return the budget.
 
-        Call it after the update number `step`, while its gradient is still there.
+        Call it after the update of step number `step`, while its gradient is still there; or without
+        `updated`, if that step made no update.
         """
-        if step < self._final:
+        if updated and step < self._final:
             self._update_averages(parameters)
         budget = self.budget_after(step)
         falls = self._options.tinit < step < self._final and step % self._options.deltaT == 0

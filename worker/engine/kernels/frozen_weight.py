@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from worker.engine.kernels.in_c import products as in_c
+
 
 class FrozenWeight(Protocol):
     """A frozen weight W [N, K], with its bias b [N] if it has one.
@@ -57,7 +59,10 @@ class DenseWeight:
         return outputs, inputs
 
     def forward(self, x_TK: Tensor) -> Tensor:
-        return F.linear(x_TK, self.weight_NK, self.bias_N)
+        # C has no gradient. Autograd functions, which have their own, turn gradients off
+        if torch.is_grad_enabled() or (y_TN := in_c.product(x_TK, self.weight_NK)) is None:
+            return F.linear(x_TK, self.weight_NK, self.bias_N)
+        return y_TN if self.bias_N is None else y_TN.add_(self.bias_N)
 
     def backward(self, dy_TN: Tensor) -> Tensor:
         return dy_TN @ self.weight_NK

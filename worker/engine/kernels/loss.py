@@ -81,6 +81,19 @@ def in_one_kernel(
     return nll_B, correct_B
 
 
+def log_totals(logits_SV: Tensor) -> tuple[Tensor, Tensor]:
+    """Return each row's highest logit, and the logarithm of Σ e^(logit - highest), in fp32.
+
+    With both, `(logit - highest) - total` has the bits of −nll as `in_cache` computes it for logits in fp32.
+    """
+    logits_SV = logits_SV.float().contiguous()
+    top_S, likeliest_S = logits_SV.max(-1)
+    losses = cross_entropy(logits_SV, likeliest_S, torch.ones_like(top_S), with_gradient=False)
+    if losses is not None:
+        return top_S, losses[0]
+    return top_S, (logits_SV - top_S[:, None]).exp_().sum(-1).log_()
+
+
 BY_BLOCKS = BlockLosses(BLOCK_TOKENS, in_cache)
 
 

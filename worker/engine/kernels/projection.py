@@ -29,6 +29,7 @@ from worker.engine.kernels.elementwise import (
 )
 from worker.engine.kernels.frozen_weight import FrozenWeight
 from worker.engine.kernels.gain import Gain
+from worker.engine.kernels.in_c import products as in_c
 from worker.engine.parameters.flat import Extent, FlatParameters
 
 Drop = Callable[[Tensor, Tensor, int, float], Tensor]
@@ -136,9 +137,9 @@ class Share:
         """Return z_TR = x Aᵀ for the adapter's tokens of the whole axis x_TK."""
         x_TK, A_RK = x_TK[self.tokens], self.low_rank.A_RK
         if self.dropout_seeds_T is None:
-            return self.where_acting(x_TK @ A_RK.T)
+            return self.where_acting(_dots(x_TK, A_RK))
         projections = self.low_rank.projections
-        z_TR = torch.cat([self.dropped(x_TK, each) @ A_RK[each.ranks].T for each in projections], 1)
+        z_TR = torch.cat([_dots(self.dropped(x_TK, each), A_RK[each.ranks]) for each in projections], 1)
         return self.where_acting(z_TR)
 
     def add_expanded(self, dz_TR: Tensor, dx_TK: Tensor) -> None:
@@ -323,12 +324,25 @@ def add_updates(y_TN: Tensor, x_TK: Tensor, shares: Sequence[Share]) -> list[Ten
         z_TR = share.reduced(x_TK)
         for projection, B_NR in zip(low_rank.projections, low_rank.Bs_NR, strict=True):
             y, z = y_TN[share.tokens, projection.columns], z_TR[:, projection.ranks]
-            if y.dtype == z.dtype:
-                y.addmm_(z, B_NR.T, alpha=projection.scale)
-            else:
-                y.add_(z @ B_NR.T, alpha=projection.scale)
+            _add_product(y, z, B_NR, projection.scale)
         products.append(z_TR)
     return products
+
+
+def _dots(x_TK: Tensor, A_RK: Tensor) -> Tensor:
+    z_TR = in_c.dots(x_TK, A_RK)
+    return x_TK @ A_RK.T if z_TR is None else z_TR
+
+
+def _add_product(y_TN: Tensor, z_TR: Tensor, B_NR: Tensor, scale: float) -> None:
+    """Add s z Bᵀ to y in place."""
+    in_fp32 = y_TN.dtype is B_NR.dtype is torch.float32 and not y_TN.is_cuda
+    if in_fp32 and in_c.added(y_TN, z_TR, (B_NR.T * scale).contiguous()) is not None:
+        return
+    if y_TN.dtype == z_TR.dtype:
+        y_TN.addmm_(z_TR, B_NR.T, alpha=scale)
+    else:
+        y_TN.add_(z_TR @ B_NR.T, alpha=scale)
 
 
 def add_gradients(

@@ -5,6 +5,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from threading import Lock
@@ -15,6 +16,9 @@ COMPILERS = ("cc", "gcc", "clang")
 TIMEOUT = 120  # seconds
 OPTIONS = ("-O3", "-fopenmp", "-ffp-contract=fast", "-fno-math-errno", "-shared", "-fPIC", "-lm")
 HEADERS = Path(__file__).parent.parent  # so that a kernel says #include "native/numbers.h"
+# GCC's tuning for some CPUs takes a product and a sum as one operation in one place, and as two in the next.
+# A trainer and a sampler would have other bits. Other compilers may not know the option.
+ALIKE = ("--param=avoid-fma-max-bits=0",) if platform.machine() in ("x86_64", "AMD64") else ()
 THIS_CPU = "-march=native" if platform.machine() in ("x86_64", "AMD64") else "-mcpu=native"
 
 _building = Lock()  # `cache` alone lets several threads compute the same value
@@ -45,11 +49,16 @@ def _built(source: Path, bf16: bool, cpu: str) -> ctypes.CDLL | None:
         choices = (f"-DBF16={int(bf16)}", cpu, "-iquote", str(HEADERS))
         command = [compiler, *choices, str(source), "-o", str(made), *OPTIONS]
         try:
-            subprocess.run(command, check=True, capture_output=True, text=True, timeout=TIMEOUT)
+            if not ALIKE or not _succeeds([*command, *ALIKE]):
+                subprocess.run(command, check=True, capture_output=True, text=True, timeout=TIMEOUT)
             return ctypes.CDLL(str(made))
         except (subprocess.SubprocessError, OSError) as error:
             _warn(source, (getattr(error, "stderr", None) or str(error))[:500])
             return None
+
+
+def _succeeds(command: Sequence[str]) -> bool:
+    return subprocess.run(command, capture_output=True, timeout=TIMEOUT).returncode == 0
 
 
 def _warn(source: Path, reason: str) -> None:

@@ -86,6 +86,16 @@ static inline void store_some(T *p, vec v, int64_t count) {
     memcpy(p, some, count * sizeof(T));
 }
 
+/* x itself. No compiler takes a product that was rounded so and a sum behind it as one operation. */
+static inline float rounded(float x) {
+#if defined(__x86_64__)
+    __asm__("" : "+x"(x));
+#else
+    __asm__("" : "+m"(x));
+#endif
+    return x;
+}
+
 static inline vec all(float x) { return (vec){0} + x; }
 
 static inline vec chosen(ivec where, vec a, vec b) { return (vec)((where & (ivec)a) | (~where & (ivec)b)); }

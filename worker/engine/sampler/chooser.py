@@ -12,6 +12,7 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
+from worker.engine.kernels.loss import log_totals
 from worker.engine.sampler.grammars import GrammarFailed, GrammarState
 from worker.engine.sampler.requests import Sampling, TokenChoice
 
@@ -33,6 +34,8 @@ class Chooser:
         self._in_prompt = set(prompt) if sampling.repetition_penalty != 1 else set()
         self._counts: Counter[int] = Counter()
         self._made = 0
+        self.was_forced = False
+        """Whether the grammar admitted no other token than the one that was chosen last."""
         self._changes_logits = (
             sampling.presence_penalty != 0
             or sampling.frequency_penalty != 0
@@ -86,7 +89,9 @@ class Chooser:
         if self._forbids_end:
             logits_V[[*(self._end_tokens | sampling.stop_tokens)]] = -math.inf
         if self.grammar is not None:
-            logits_V[~self.grammar.allowed_V().to(logits_V.device)] = -math.inf
+            allowed_V = self.grammar.allowed_V()
+            self.was_forced = int(allowed_V.sum()) == 1
+            logits_V[~allowed_V.to(logits_V.device)] = -math.inf
         return logits_V
 
 
@@ -130,10 +135,17 @@ def _likeliest(p_V: Tensor, top_k: int, top_p: float) -> tuple[Tensor, Tensor]:
 
 
 def token_choices(logits_SV: Tensor, tokens: Sequence[int], top: int) -> list[TokenChoice]:
-    """Return each token's log-probability by its row of logits, and the `top` likeliest."""
-    logprobs_SV = torch.log_softmax(logits_SV.float(), -1)
+    """Return each token's log-probability by its row of logits, and the `top` likeliest.
+
+    They are computed as a training computes its losses.
+    """
+    highest_S, total_S = log_totals(logits_SV)
+
+    def logprobs(logits_SN: Tensor) -> Tensor:
+        return (logits_SN.float() - highest_S[:, None]) - total_S[:, None]
+
     index = torch.tensor(tokens, device=logits_SV.device)
-    chosen = logprobs_SV.gather(1, index[:, None])[:, 0].tolist()
-    values, likeliest = logprobs_SV.topk(top) if top else (logprobs_SV[:, :0], logprobs_SV[:, :0].long())
-    rows = zip(tokens, chosen, likeliest.tolist(), values.tolist(), strict=True)
+    chosen = logprobs(logits_SV.gather(1, index[:, None]))[:, 0].tolist()
+    values, likeliest = logits_SV.topk(top) if top else (logits_SV[:, :0], logits_SV[:, :0].long())
+    rows = zip(tokens, chosen, likeliest.tolist(), logprobs(values).tolist(), strict=True)
     return [TokenChoice(t, p, tuple(zip(words, ps, strict=True))) for t, p, words, ps in rows]

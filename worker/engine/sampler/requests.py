@@ -101,7 +101,8 @@ class Piece:
     `token` is None only in a last piece that adds no token (`finish_reason` "error"). The token that ends an
     answer is reported too, without text. `text` holds the characters that have become certain: those of a
     possible stop string, or of a character whose last byte is missing, are held back until a later piece.
-    The last piece gives what was left. `chosen` is there if log-probabilities are asked for.
+    The last piece gives what was left. `chosen` is there if log-probabilities are asked for. A token
+    `is_forced` if the grammar admitted no other one.
 
     `cached_tokens` counts the prompt's tokens that were not computed for this request, and
     `prompt_logprobs` holds those of the prompt's tokens, None for the first; both are in the first piece.
@@ -120,3 +121,4 @@ class Piece:
     prompt_logprobs: tuple[TokenChoice | None, ...] | None = None
     drafted: Drafted | None = None
     error: str | None = None
+    is_forced: bool = False

@@ -216,6 +216,7 @@ class Sampler:
             stopped_by,
             one.cached if first else 0,
             tuple(one.prompt_choices) if first and sampling.prompt_logprobs is not None else None,
+            is_forced=one.chooser.was_forced,
         )
 
     def _ending(self, one: Running, token: int) -> tuple[str, Any, str | int | None]:

@@ -16,8 +16,8 @@ from worker.engine.decoders.head import Head
 from worker.engine.decoders.portable import PlainDecoder
 from worker.engine.decoders.text_decoder import TextDecoder
 from worker.engine.objectives.choose import objective_of
+from worker.engine.step.data_order import order_of
 from worker.engine.step.passes import Abandoned
-from worker.engine.step.trainee import order_of
 from worker.rows.row import Row
 
 MOST_TOKENS = 16_384  # a bound, because the other jobs wait while these tokens are computed

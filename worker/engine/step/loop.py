@@ -36,22 +36,27 @@ def train_round(context: PassContext, trainees: Sequence[Trainee]) -> dict[str, 
 
     An error among the results concerns only its trainee. The loss is the sum of the trainees' means, so a
     trainee's gradient does not depend on its neighbours. An objective beyond cross-entropy finds the weight
-    of each row between the forward and the backward pass, or in an additional pass before. Each process
-    computes a part of the micro-batches, and all processes take the step. If the round is abandoned, no
-    trainee makes a step and the result is empty. Then, and after an error, spread steps begin anew.
+    of each row between the forward and the backward pass, or in an additional pass before. A policy loss
+    finds the factor of each token between the two. A trainee of which no rollout has a gradient makes its
+    step without an update. Each process computes a part of the micro-batches, and all processes take the
+    step. If the round is abandoned, no trainee makes a step and the result is empty. Then, and after an
+    error, spread steps begin anew.
     """
+    learning = [trainee for trainee in trainees if not trainee.learns_nothing]
     try:
-        means = _gradients(context, trainees, _shares(context, trainees))
-        stepping = [trainee for trainee in trainees if trainee.name in means]
-        norms = torch.stack([trainee.complete_gradient() for trainee in stepping]).tolist()
+        means = _gradients(context, learning, _shares(context, learning))
+        stepping = [trainee for trainee in learning if trainee.name in means]
+        norms = [trainee.complete_gradient() for trainee in stepping]
+        norms_on_host = torch.stack(norms).tolist() if norms else []
     except Abandoned:
         return {}
     except Exception:
         _forget(trainees)
         raise
-    return {
+    skipped = {trainee.name: trainee.skip_step() for trainee in trainees if trainee not in learning}
+    return skipped | {
         trainee.name: trainee.finish_step(means[trainee.name], norm, context.processes)
-        for trainee, norm in zip(stepping, norms, strict=True)
+        for trainee, norm in zip(stepping, norms_on_host, strict=True)
     }
 
 

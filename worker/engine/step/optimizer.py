@@ -30,8 +30,12 @@ class Optimizer:
     `loraplus_lr_ratio` is the ratio of B's learning rate to A's (LoRA+: Hayou et al. 2024, arXiv:2402.12354).
     """
 
-    def __init__(self, parameters: FlatParameters, spec: JobSpec, total_steps: int) -> None:
+    def __init__(
+        self, parameters: FlatParameters, spec: JobSpec, total_steps: int, counts_updates: bool = False
+    ) -> None:
+        """With `counts_updates`, some steps may make no update, and the state holds the number of updates."""
         self._peak = spec.peak_learning_rate
+        self._updates = torch.zeros((), dtype=torch.int64) if counts_updates else None
         self._extents = parameters.extents
         in_eight_bits = spec.training.has_eight_bit_moments
         values = parameters.master.detach()
@@ -61,20 +65,29 @@ class Optimizer:
 
     def step(self, number: int) -> float:
         """Make the update after `number` steps with the gathered gradient. Return the learning rate of A."""
-        rate: float = self._peak * self._rate_at(number)
+        rate = self.rate_after(number)
         for group, ratio in zip(self._adamw.param_groups, self._ratios, strict=True):
             group["lr"] = rate * ratio
         self._adamw.step()
+        if self._updates is not None:
+            self._updates += 1
+        return rate
+
+    def rate_after(self, number: int) -> float:
+        """Return the learning rate of A after `number` steps."""
+        rate: float = self._peak * self._rate_at(number)
         return rate
 
     def state(self) -> dict[str, Tensor]:
         """Return the tensors that a resume needs, by name. The next step changes them."""
-        return self._moments.saved(self._extents)
+        saved = self._moments.saved(self._extents)
+        return saved if self._updates is None else {**saved, "updates": self._updates}
 
     def resume_after(self, step: int) -> None:
-        """Continue after `step`, with the present values of the moments."""
+        """Continue after `step`, with the present values of the state."""
+        updates = step if self._updates is None else int(self._updates)
         for state in self._adamw.state.values():
-            state["step"].fill_(step)
+            state["step"].fill_(updates)
 
 
 def _fused(groups: list[dict[str, Any]], lr: float) -> torch.optim.Optimizer:

@@ -41,11 +41,10 @@ class Rehearsed:
 def longest_step(trainee: Trainee, step_tokens: int) -> int:
     """Return the number of steps before the one of the first epoch whose largest micro-batch is largest.
 
-    Among steps that fill a micro-batch, it is the one with the longest row.
+    Among steps that fill a micro-batch, it is the one with the longest row. The rollouts of a reinforcement
+    job are taken to be as long as they may be.
     """
-    size = trainee.rows_per_example
-    lengths_ES = lengths_of(trainee.rows)[: size * (len(trainee.rows) // size)].reshape(-1, size)
-    order_E = trainee.first_order
+    lengths_ES, order_E = trainee.example_lengths, trainee.first_order
     starts = np.arange(0, len(order_E), trainee.batch_size)
     tokens_S = np.add.reduceat(lengths_ES.sum(1)[order_E], starts)
     longest_S = np.maximum.reduceat(lengths_ES.max(1)[order_E], starts)

@@ -17,7 +17,6 @@ from worker.engine.batch.grouping import JobRows, fits_together
 from worker.engine.batch.micro_batch import MicroBatch
 from worker.engine.batch.spread_work import SavedTokens
 from worker.engine.device.transfer import on_device
-from worker.engine.kernels.loss import TokenLosses
 from worker.engine.step.context import PassContext
 from worker.engine.step.objective_pass import (
     ObjectiveRows,
@@ -27,7 +26,7 @@ from worker.engine.step.objective_pass import (
     row_weights,
 )
 from worker.engine.step.passes import SpreadRowPass, row_sums
-from worker.engine.step.totals import Evaluation, RowTotals
+from worker.engine.step.totals import Evaluation
 
 
 @dataclass(frozen=True)
@@ -138,16 +137,18 @@ class WeightsInPass:
                 self._open.append((step, in_step_X, in_pass_X + first))
             first += len(job.rows)
 
-    def of(self, batch: MicroBatch, losses: TokenLosses) -> Tensor:
+    @property
+    def are_open(self) -> bool:
+        """Whether there are weights to find."""
+        return bool(self._open)
+
+    def of(self, batch: MicroBatch, sums_3X: Tensor) -> Tensor:
         """Return the factor of each supervised token's gradient in a lane's part of a micro-batch, [S].
 
-        It is 1 for tokens whose weights are in the micro-batch. All lanes of the micro-batch must call this.
+        `sums_3X` are `RowTotals.sums_3X` of the whole micro-batch. The factor is 1 for tokens whose weights
+        are in the micro-batch.
         """
-        if not self._open:
-            return torch.ones_like(batch.weights_S)
-        mine_3X = RowTotals.part(self._rows, batch, losses).cpu()
-        sums_3X = sum(batch.lane.share(mine_3X)) if batch.lane else mine_3X
-        assert isinstance(sums_3X, Tensor)
+        sums_3X = sums_3X.cpu()
         factors_X = torch.ones(self._rows)
         for step, in_step_X, in_pass_X in self._open:
             size = step.rows.objective.rows

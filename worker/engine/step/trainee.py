@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from math import nan
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,7 +14,6 @@ from torch import Tensor
 from core.errors import JobError
 from core.jobs.spec import JobSpec
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter
-from core.storage.file_names import DamagedFile
 from worker.engine.adapters.adapter import Adapter
 from worker.engine.adapters.published import Published
 from worker.engine.batch.dropout import step_seed
@@ -20,18 +21,19 @@ from worker.engine.batch.grouping import JobRows
 from worker.engine.batch.spread_work import micro_batches_at_once, tokens_of
 from worker.engine.objectives.choose import objective_of
 from worker.engine.objectives.objective import ObjectiveLoss
-from worker.engine.parameters.flat import named_tensors
 from worker.engine.step.context import PassContext
-from worker.engine.step.moments import MOMENTS
+from worker.engine.step.data_order import DataOrder
 from worker.engine.step.objective_pass import ComputedRows, ObjectiveRows
 from worker.engine.step.optimizer import Optimizer
 from worker.engine.step.processes import Processes
 from worker.engine.step.references import References
-from worker.engine.step.steps import SpreadStep
+from worker.engine.step.rollouts import StepRollouts
+from worker.engine.step.states import copy_into, has_moments, state_of
+from worker.engine.step.steps import SpreadStep, StepRows
 from worker.engine.step.totals import Evaluation
+from worker.rows.rollout import Rollout
 from worker.rows.row import Row
-
-PREFIX = "parameters."  # begins the parameters' names in a state
+from worker.rows.row_store import lengths_of
 
 
 @dataclass(frozen=True)
@@ -63,22 +65,8 @@ def total_steps(spec: JobSpec, rows: Sequence[Row]) -> int:
     return steps_per_epoch(spec, rows) * spec.hyperparameters.n_epochs
 
 
-def order_of(seed: int, epoch: int, examples: int) -> NDArray[np.int64]:
-    """Return the permutation in which a job's epoch visits its examples."""
-    return np.random.default_rng([seed, epoch]).permutation(examples)
-
-
-def parameters_in(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the parameters in a trainee's state by their names in the adapter, without PREFIX."""
-    return {name.removeprefix(PREFIX): part for name, part in state.items() if name.startswith(PREFIX)}
-
-
 def _tokens_of(rows: Sequence[Row]) -> int:
     return sum(len(row.tokens_L) for row in rows)
-
-
-def _has_moments(state: Mapping[str, Tensor]) -> bool:
-    return any(name.startswith(f"{moment}.") for name in state for moment in MOMENTS)
 
 
 class NonFiniteLoss(JobError):
@@ -88,10 +76,14 @@ class NonFiniteLoss(JobError):
 class Trainee:
     """One adapter in training. Nothing in it depends on the other jobs that share its rounds.
 
-    Epoch e visits the examples in the order of a permutation seeded with (seed, e), so that `step` alone
-    gives the trainee's progress through its data. An example is one row, or as many rows as the job's
-    objective compares.
+    `step` alone gives the trainee's progress through its data (`DataOrder`). An example is one row, or as
+    many rows as the job's objective compares.
+
+    The rows of a reinforcement job are prompts. Before each step, whoever trains it gives it rollouts of
+    `next_prompts` (`take_rollouts`). The job is never validated here: its validations are rewards.
     """
+
+    order_type: ClassVar[type[DataOrder]] = DataOrder
 
     def __init__(
         self, adapter: Adapter, spec: JobSpec, rows: Sequence[Row], sibling: "Trainee | None" = None
@@ -101,15 +93,16 @@ class Trainee:
         self.rows = rows
         self.step = 0
         self._spec = spec
-        self._order: tuple[int, NDArray[np.int64]] | None = None
         self.objective = objective_of(spec)
+        self._rollouts = StepRollouts.of(spec)
         self.rows_per_example = self.objective.rows if self.objective else 1
-        self._examples = len(rows) // self.rows_per_example
-        self._batch_size = min(spec.hyperparameters.batch_size, self._examples)
+        self._order = self.order_type(spec, len(rows) // self.rows_per_example, self.rows_per_example)
         self.steps_per_epoch = steps_per_epoch(spec, rows)
         self.total_steps = total_steps(spec, rows)
         self.last_step = self.total_steps
-        self._optimizer = Optimizer(adapter.parameters, spec, self.total_steps)
+        self._optimizer = Optimizer(
+            adapter.parameters, spec, self.total_steps, counts_updates=self._rollouts is not None
+        )
         self.references: References = sibling.references if sibling else self._new_references()
         self.validation_references: References = sibling.validation_references if sibling else References()
         self.parent_values: Tensor | None = None
@@ -125,12 +118,12 @@ class Trainee:
     @property
     def batch_size(self) -> int:
         """The examples of a step; the last step of an epoch may have fewer."""
-        return self._batch_size
+        return self._order.batch_size
 
     @property
     def first_order(self) -> NDArray[np.int64]:
         """The order in which the first epoch visits the examples."""
-        return self._order_of(0)
+        return self._order.of(0)
 
     @contextmanager
     def rehearsing(self) -> Iterator[None]:
@@ -158,8 +151,32 @@ class Trainee:
 
     @property
     def next_rows(self) -> list[Row]:
-        """The batch of the next step."""
-        return self.rows_after(self.step)
+        """The batch of the next step; of a reinforcement job, the rollouts from which it learns."""
+        return [*self._rollouts.learnt] if self._rollouts else self.rows_after(self.step)
+
+    @property
+    def needs_rollouts(self) -> bool:
+        """Whether the next step cannot be made before `take_rollouts` is called."""
+        return self._rollouts is not None and self._rollouts.taken is None and not self.finished
+
+    @property
+    def next_prompts(self) -> list[Row]:
+        """The prompts of a reinforcement job's next step."""
+        return self._given_after(self.step)
+
+    def take_rollouts(self, rollouts: Sequence[Rollout]) -> None:
+        """Take the rollouts of the next step: all of them, because the loss is a mean over all.
+
+        They are kept until the step is made, also if its round is abandoned or fails. A state does not hold
+        them: a job that resumes needs new ones.
+        """
+        assert self._rollouts is not None, "the job learns from rows"
+        self._rollouts.taken = rollouts
+
+    @property
+    def learns_nothing(self) -> bool:
+        """Whether the next step makes no update, because no rollout has a gradient."""
+        return self._rollouts is not None and not self._rollouts.learnt
 
     def dropout_seed_after(self, step: int) -> int | None:
         """Return the seed of the dropout masks of the step that follows the first `step` steps.
@@ -174,16 +191,20 @@ class Trainee:
         """Make no more steps, although the schedule has not ended."""
         self.last_step = self.step
 
-    def begin_step(self, step: int | None = None) -> ComputedRows:
-        """Return the rows of the next step, or of the step that follows the first `step` steps.
+    def begin_step(self, rehearsed: int | None = None) -> StepRows:
+        """Return the rows of the next step, or of the step that follows the first `rehearsed` steps.
 
-        Draw the adapter's rank, if it is dynamic, and refresh its factors.
+        The latter are as in `rows_after`. Draw the adapter's rank, if it is dynamic, and refresh its factors.
         """
-        step = self.step if step is None else step
+        step = self.step if rehearsed is None else rehearsed
         if self.adapter.dynamic_rank is not None:
             self.adapter.dynamic_rank.draw(step)
         self.adapter.parameters.refresh()
         seed = self.dropout_seed_after(step)
+        if self._rollouts is not None:
+            made_up = rehearsed is not None
+            rollouts = self._rollouts.made_up(self._given_after(step)) if made_up else self._rollouts
+            return rollouts.rows(self.name, seed, self._spec.training.deterministic)
         if self.objective is None:
             rows = self.rows_after(step)
             return self._own_loss(rows, 1 / sum(row.weight for row in rows), seed)
@@ -262,6 +283,19 @@ class Trainee:
                 raise
             return error
 
+    def skip_step(self) -> StepResult:
+        """Advance by one step of the schedule without an update, because no rollout has a gradient.
+
+        Ranks of a budget that fall with the step fall all the same.
+        """
+        rate = self._optimizer.rate_after(self.step)
+        self.step += 1
+        budget = self.adapter.rank_budget
+        ranks = None
+        if budget is not None:
+            ranks = budget.allocate(self.adapter.parameters, self.step, updated=False)
+        return StepResult(self.step, 0.0, nan, 0, rate, 0.0, self._end_step(made=True), ranks)
+
     def take_step(self, rows: Sequence[Row], loss: float, accuracy: float, norm: float) -> StepResult:
         """Clip the complete gradient of this `norm`, update the parameters, and advance by one step.
 
@@ -284,7 +318,7 @@ class Trainee:
         learning_rate = self._optimizer.step(self.step)
         self.step += 1
         ranks = None if budget is None else budget.allocate(parameters, self.step)
-        metrics = self._end_step()
+        metrics = self._end_step(made=True)
         return StepResult(self.step, loss, accuracy, _tokens_of(rows), learning_rate, norm, metrics, ranks)
 
     def state(self) -> dict[str, Tensor]:
@@ -292,7 +326,7 @@ class Trainee:
 
         The moments are left out after the last step. The tensors are not copies: the next step changes them.
         """
-        return self._state(self._optimizer.state() if not self.finished else {})
+        return state_of(self.adapter.parameters, {} if self.finished else self._optimizer.state())
 
     def restore(self, step: int, state: Mapping[str, Tensor]) -> None:
         """Continue after `step`. A state without moments means that it was the last step.
@@ -302,7 +336,7 @@ class Trainee:
         self.take_state(state)
         self._optimizer.resume_after(step)
         self.step = step
-        if not _has_moments(state):
+        if not has_moments(state):
             self.stop()
 
     def take_state(self, state: Mapping[str, Tensor]) -> None:
@@ -310,14 +344,8 @@ class Trainee:
 
         Raises DamagedFile as `restore` does.
         """
-        parts = self._state(self._optimizer.state() if _has_moments(state) else {})
-        others = parts.keys() ^ state.keys()
-        others |= {name for name in parts.keys() & state.keys() if parts[name].shape != state[name].shape}
-        if others:
-            raise DamagedFile(f"its tensors are not this job's: {', '.join(sorted(others)[:3])}")
-        with torch.no_grad():
-            for name, part in parts.items():
-                part.copy_(state[name])
+        of_optimizer = self._optimizer.state() if has_moments(state) else {}
+        copy_into(state_of(self.adapter.parameters, of_optimizer), state)
 
     @property
     def needs_parent(self) -> bool:
@@ -342,19 +370,19 @@ class Trainee:
             parameters.master.copy_(own)
             parameters.refresh()
 
-    def _state(self, of_optimizer: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        parameters = self.adapter.parameters
-        values = named_tensors({"parameters": parameters.master.detach()}, parameters.extents)
-        return {**values, **of_optimizer, **parameters.kept}
-
     def forget_gradient(self) -> None:
         """Drop the gradient that an abandoned or failed round has gathered, with that of earlier rounds."""
         self.adapter.parameters.forget_gradient()
         self._end_step()
 
-    def _end_step(self) -> dict[str, float]:
-        """Clear the gradient and the step's dynamic rank. Return the rank as a metric, if there was one."""
+    def _end_step(self, made: bool = False) -> dict[str, float]:
+        """Clear the gradient and the step's dynamic rank, and the rollouts if the step is made.
+
+        Return the rank as a metric, if there was one.
+        """
         self.spread = None
+        if made and self._rollouts is not None:
+            self._rollouts.taken = None
         self.adapter.parameters.gradient.zero_()
         dynamic = self.adapter.dynamic_rank
         if dynamic is None:
@@ -364,27 +392,30 @@ class Trainee:
         return {"adapter_rank": drawn}
 
     def rows_after(self, step: int) -> list[Row]:
-        """Return the batch of the step that follows the first `step` steps."""
-        return [self.rows[number] for number in self.numbers_after(step)]
+        """Return the batch of the step that follows the first `step` steps.
+
+        Nobody knows a reinforcement job's rollouts before they are sampled: it returns the longest that there
+        may be.
+        """
+        given = self._given_after(step)
+        return [*self._rollouts.made_up(given).learnt] if self._rollouts else given
 
     def numbers_after(self, step: int) -> list[int]:
         """Return the numbers, among `rows`, of the batch of the step that follows the first `step` steps."""
-        epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
-        chosen = self._order_of(epoch)[
-            step_in_epoch * self._batch_size : (step_in_epoch + 1) * self._batch_size
-        ]
-        of_example = range(self.rows_per_example)
-        return [int(example) * self.rows_per_example + part for example in chosen for part in of_example]
+        return self._order.numbers_after(step)
+
+    @property
+    def example_lengths(self) -> NDArray[np.int64]:
+        """The tokens of each row of each example, [examples, rows]; the most that rollouts may have."""
+        size = self.rows_per_example
+        lengths_ES = lengths_of(self.rows)[: size * (len(self.rows) // size)].reshape(-1, size)
+        return self._rollouts.longest(lengths_ES) if self._rollouts else lengths_ES
+
+    def _given_after(self, step: int) -> list[Row]:
+        return [self.rows[number] for number in self.numbers_after(step)]
 
     def _new_references(self) -> References:
         if self.objective is None or not self.objective.needs_reference:
             return References()
-        size = self.rows_per_example
-        order = self._order_of(0)[:, None] * size + np.arange(size)
-        return References(order.ravel(), self._batch_size * size)
-
-    def _order_of(self, epoch: int) -> NDArray[np.int64]:
-        """Return the epoch's permutation; the last one that was asked for is kept."""
-        if self._order is None or self._order[0] != epoch:
-            self._order = epoch, order_of(self._spec.seed, epoch, self._examples)
-        return self._order[1]
+        numbers = self._order.row_numbers(self._order.of(0))
+        return References(numbers, self.batch_size * self.rows_per_example)

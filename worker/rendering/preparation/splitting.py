@@ -46,15 +46,16 @@ class RowsToSplit:
         """Take the next row of the file."""
         contents = contents_of(row, self._kind)
         self._columns.add(len(self._columns), line, contents, BYTES_PER_TOKEN)
-        if self._numbers is None:
+        answer = contents.answer
+        if self._numbers is None or answer is None:
             return
-        self._answers.append(self._numbers.setdefault(contents.answer, len(self._numbers)))
-        if len(self._numbers) > MOST_ANSWERS or len(contents.answer) > LONGEST_ANSWER:
+        self._answers.append(self._numbers.setdefault(answer, len(self._numbers)))
+        if len(self._numbers) > MOST_ANSWERS or len(answer) > LONGEST_ANSWER:
             self._numbers = None
 
     def hold_out(self, wanted: int, seed: int) -> HeldOut:
         """Choose up to `wanted` rows. They are fewer if groups of similar rows do not fit into the number."""
-        groups, all_alike = _groups(self._columns)
+        groups, all_alike = _groups(self._columns, self._kind)
         answers = self._few_answers()
         chosen = _choose(groups, self._strata(answers), wanted, seed)
         held = np.zeros(len(self._columns), bool)
@@ -73,9 +74,9 @@ class RowsToSplit:
         return np.frombuffer(self._answers, np.uint16).astype(np.int32)
 
 
-def _groups(columns: Columns) -> tuple[Rows, bool]:
+def _groups(columns: Columns, kind: Kind) -> tuple[Rows, bool]:
     """Return each row's group, and whether similarity was left out because it joins most rows."""
-    equal = earlier_equal(columns.exact)
+    equal = earlier_equal(columns.subjects if kind == "prompt" else columns.exact)
     similar = _joined(equal, earlier_similar(columns.signatures))
     if np.bincount(similar).max() <= TEMPLATE_SHARE * len(columns):
         return similar, False

@@ -4,7 +4,8 @@ import json
 from typing import Any
 
 from core.errors import InvalidRequest
-from core.serving.schemas.chat import ChatRequest, JsonObjectFormat, JsonSchemaFormat, Tool
+from core.response_formats import JsonObjectFormat, JsonSchemaFormat
+from core.serving.schemas.chat import ChatRequest, Tool
 from worker.engine.sampler.grammars import JSON_OPTIONS
 from worker.engine.sampler.requests import Grammar
 from worker.server.answering.tool_forms import NAME, ToolForm

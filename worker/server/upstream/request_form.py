@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from core.response_formats import JsonSchemaFormat
 from core.serving.errors import UnsuitedServer
-from core.serving.schemas.chat import ChatRequest, JsonSchemaFormat
+from core.serving.schemas.chat import ChatRequest
 from core.serving.schemas.completions import CompletionRequest
 from core.serving.schemas.logprob_bound import check_logprobs, most_tokens
 from core.serving.schemas.messages import Message, plain_text

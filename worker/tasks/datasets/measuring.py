@@ -13,7 +13,7 @@ import structlog
 
 from core.catalog import offered_models
 from core.errors import JobError
-from core.jobs.token_counts import rendering_of, tokenizer_of
+from core.jobs.token_counts import tokenizer_of
 from core.settings import Settings
 from core.tables import TokenCount
 from worker.base_models.model_store import ensure_tokenizer
@@ -78,14 +78,18 @@ class Measuring:
             self._send_batch()
 
     def count(self, file_id: str) -> TokenCount | None:
-        """Return the tokens that a supervised job would train; None unless all rows were measured."""
+        """Return the tokens that a job would train, or its prompts have; None unless all rows were measured.
+
+        A row must be one conversation: the measured length of two answers is that of the longer one.
+        """
         measured = len(self._check.file.columns) == self._measured + self._near
-        if not measured or self._refused or self._check.file.kind != "chat" or not self._learnt:
+        kind = self._check.file.kind
+        if not measured or self._refused or kind not in ("chat", "prompt") or not self._learnt:
             return None
         return TokenCount(
             file_id=file_id,
             tokenizer=tokenizer_of(self._entry),
-            rendering=rendering_of("supervised"),
+            rendering=kind,
             max_length=self._max_length,
             rows=len(self._learnt),
             tokens=sum(self._learnt),
@@ -114,7 +118,7 @@ class Measuring:
         for row, each in zip(self._sent, lengths, strict=True):
             self._check.measure(row.position, each)
             self._refused = self._refused or each.refusal is not None
-            if each.is_learnt and each.prompt_tokens < self._max_length:
+            if each.is_learnt:
                 self._learnt.append(min(each.tokens, self._max_length))
             if each.refusal is None:
                 self._bytes += row.bytes

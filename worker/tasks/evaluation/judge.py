@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core.errors import InvalidRequest, Unavailable
 from core.evals.criteria import (
     OF_THE_ROWS_ANSWER,
     Criterion,
@@ -12,26 +11,18 @@ from core.evals.criteria import (
     FieldF1,
     LabelF1,
     Loss,
-    Multi,
     TokenAccuracy,
 )
 from core.evals.results import RowResult
-from core.graders.check import graders_of
-from core.graders.processes import GraderProcesses
-from core.graders.schemas import LabelModelGrader, ModelGrader, ScoreModelGrader, StringCheckGrader
 from core.graders.templates import Sample
+from worker.grading.row_failed import RowFailed
+from worker.grading.row_results import result_of
+from worker.grading.sample_grader import SampleGrader
+from worker.grading.usage import UsageSums
 from worker.tasks.evaluation.likelihood import Likelihood, LikelihoodMeter, judge_likelihood
-from worker.tasks.evaluation.model_graders import ModelGraders
-from worker.tasks.evaluation.row_failed import RowFailed
 from worker.tasks.evaluation.rows.items import Item
 from worker.tasks.evaluation.samples import Sampler, output_text
 from worker.tasks.evaluation.texts import judge_text
-from worker.tasks.evaluation.usage import UsageSums
-
-FAULTS = {
-    "invalid_variable_error": "The row has no value for a variable that the grader '{}' names.",
-    "other_error": "The formula of the grader '{}' has no value for the row's scores.",
-}
 
 
 @dataclass
@@ -54,11 +45,10 @@ class Judge:
         criteria: Sequence[Criterion],
         sampler: Sampler | None,
         meter: LikelihoodMeter | None,
-        graders: ModelGraders,
+        grader: SampleGrader,
     ) -> None:
         self.criteria = criteria
-        self._sampler, self._meter, self._graders = sampler, meter, graders
-        self._processes = GraderProcesses()
+        self._sampler, self._meter, self._grader = sampler, meter, grader
         self._needs_sample = any(criterion.type not in OF_THE_ROWS_ANSWER for criterion in criteria)
 
     async def judge(self, row: JudgedRow) -> list[RowResult]:
@@ -76,15 +66,6 @@ class Judge:
                 return judge_likelihood(criterion, await self._likelihood(row))
             case ExactMatch() | LabelF1() | FieldF1():
                 return judge_text(criterion, row.item.item, Sample(row.text))
-            case LabelModelGrader() | ScoreModelGrader():
-                found = await self._opinion(criterion, row)
-                return RowResult(
-                    name=criterion.name,
-                    type=criterion.type,
-                    score=found.score,
-                    passed=found.passed,
-                    sample=found.sample,
-                )
         return await self._graded(criterion, row)
 
     async def _likelihood(self, row: JudgedRow) -> Likelihood:
@@ -93,30 +74,6 @@ class Judge:
         row.likelihood = row.likelihood or await self._meter.measure(row.item, row.usage)
         return row.likelihood
 
-    async def _opinion(self, grader: Any, row: JudgedRow) -> Any:
-        return await self._graders.judge(grader, row.index, row.item.item, Sample(row.text), row.usage)
-
     async def _graded(self, grader: Any, row: JudgedRow) -> RowResult:
-        """Return the result of a grader of texts, or of several graders, which runs in another process."""
-        graders = graders_of(grader) if isinstance(grader, Multi) else {}
-        asked = {
-            name: await self._opinion(each, row)
-            for name, each in graders.items()
-            if isinstance(each, ModelGrader)
-        }
-        known = {name: opinion.score for name, opinion in asked.items()}
-        try:
-            grade = await self._processes.grade(grader, row.item.item, row.text, known)
-        except (InvalidRequest, Unavailable) as error:
-            raise RowFailed(error.code or "not_graded", error.message) from error
-        if grade.fault in FAULTS:
-            raise RowFailed(grade.fault, FAULTS[grade.fault].format(grader.name))
-        threshold = 1.0 if isinstance(grader, StringCheckGrader) else grader.pass_threshold
-        passed = grade.fault is None and (threshold is None or grade.reward >= threshold)
-        return RowResult(
-            name=grader.name,
-            type=grader.type,
-            score=grade.reward,
-            passed=passed,
-            sample={name: opinion.sample for name, opinion in asked.items()} or None,
-        )
+        found = await self._grader.judge(grader, row.index, row.item.item, row.text, row.usage)
+        return result_of(grader, found)

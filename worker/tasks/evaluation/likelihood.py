@@ -10,12 +10,12 @@ from core.evals.criteria import Loss, TokenAccuracy
 from core.evals.results import RowResult
 from core.serving.paths import COMPLETIONS
 from core.serving.served_model import ServedModel
+from worker.grading.asking import Asking
+from worker.grading.row_failed import RowFailed
+from worker.grading.usage import UsageSums
 from worker.rows.row import Row
-from worker.tasks.evaluation.asking import Asking
-from worker.tasks.evaluation.row_failed import RowFailed
 from worker.tasks.evaluation.rows.items import Item
 from worker.tasks.evaluation.rows.rendering import RenderedRows
-from worker.tasks.evaluation.usage import UsageSums
 
 
 class Likelihood(NamedTuple):

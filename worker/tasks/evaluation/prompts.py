@@ -1,66 +1,26 @@
-"""Makes messages for models: of an eval's templates, of an item's own messages, and for graders."""
+"""Makes the messages that ask a model about an item: of an eval's templates, or of the item itself."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from core.datasets.common_rules import ROLES
 from core.evals.data_sources import ItemReference, TemplateInput
-from core.graders.schemas import InputText, Message, OutputText
-from core.graders.templates import NoJson, Sample, TooLong, UnknownVariable, malformed, render
-from worker.tasks.evaluation.row_failed import RowFailed
+from core.graders.templates import Sample
+from worker.grading.messages import Messages, rendered
+from worker.grading.row_failed import RowFailed
 
-MAX_PROMPT = 1_000_000  # characters of one text; the model's own limit is lower
 NO_SAMPLE = Sample("")
 
-Messages = list[dict[str, Any]]
 
-
-def prompt_of(asked: TemplateInput | ItemReference | None, item: dict[str, Any]) -> Messages:
-    """Return the messages that ask the model about an item. Raises RowFailed."""
+def prompt_of(
+    asked: TemplateInput | ItemReference | None, item: dict[str, Any], prompt: Messages | None = None
+) -> Messages:
+    """Return the messages that ask the model about an item, which may be a `prompt`. Raises RowFailed."""
     match asked:
         case TemplateInput():
             return rendered(asked.template, item, NO_SAMPLE)
         case ItemReference():
             return _own_messages(item, asked.item_reference.removeprefix("item."))
-    return _own_messages(item, "input")
-
-
-def rendered(template: Sequence[Message], item: dict[str, Any], sample: Sample) -> Messages:
-    """Return a template's messages with the values of an item and a sample. Raises RowFailed."""
-    return [{"role": each.role, "content": _content(each.content, item, sample)} for each in template]
-
-
-def text_of(template: str, item: dict[str, Any], sample: Sample, most: int = MAX_PROMPT) -> str:
-    """Return a template with its values, at most `most` characters. Raises RowFailed, or NoJson."""
-    if (wrong := malformed(template)) is not None:
-        raise RowFailed(
-            "invalid_template", f"The template holds '{{{{{wrong[:64]}}}}}', which is not a path."
-        )
-    try:
-        return render(template, item, sample, most)
-    except UnknownVariable as error:
-        reason = f"The row has no '{error}', which a template names."
-        raise RowFailed("invalid_variable_error", reason) from error
-    except TooLong as error:
-        raise RowFailed("text_too_long", f"A text has more than {most:,} characters.") from error
-
-
-def _content(content: Any, item: dict[str, Any], sample: Sample) -> str:
-    parts = content if isinstance(content, list) else [content]
-    return "".join(_text(part, item, sample) for part in parts)
-
-
-def _text(part: Any, item: dict[str, Any], sample: Sample) -> str:
-    if isinstance(part, InputText | OutputText):
-        part = part.text
-    if not isinstance(part, str):
-        raise RowFailed("unsupported_input", "Only text is supported in messages, no image and no audio.")
-    try:
-        return text_of(part, item, sample)
-    except NoJson as error:
-        raise RowFailed(
-            "sample_parse_error", "A template names the sample's JSON, but it is none."
-        ) from error
+    return prompt or _own_messages(item, "input")
 
 
 def _own_messages(item: dict[str, Any], path: str) -> Messages:

@@ -13,24 +13,26 @@ from core.evals.data_sources import CompletionsDataSource
 from core.evals.results import Record, RowError, RunReport
 from core.evals.run_request import RunRequest
 from core.graders.check import check
+from core.graders.processes import GraderProcesses
 from core.process.failpoints import reached
 from core.serving.dispatch.dispatcher import Dispatcher
 from core.serving.served_model import ServedModel
-from core.serving.token import server_token
 from core.tables import Eval
 from core.tracing import spans
+from worker.grading.asking import Asking, bearer_token
+from worker.grading.model_graders import ModelGraders
+from worker.grading.project_endpoints import ProjectEndpoints
+from worker.grading.quota import ChatQuota
+from worker.grading.row_failed import RowFailed
+from worker.grading.sample_grader import SampleGrader
+from worker.grading.usage import UsageSums, count_for_project
 from worker.process.scratch import scratch_folder
-from worker.tasks.evaluation.asking import Asking
 from worker.tasks.evaluation.judge import Judge, JudgedRow
 from worker.tasks.evaluation.likelihood import LikelihoodMeter
-from worker.tasks.evaluation.model_graders import ModelGraders
 from worker.tasks.evaluation.permissions import may_read
-from worker.tasks.evaluation.quota import ChatQuota
 from worker.tasks.evaluation.records import Records
-from worker.tasks.evaluation.row_failed import RowFailed
 from worker.tasks.evaluation.rows.reading import ReadRows, read_rows
 from worker.tasks.evaluation.samples import Sampler
-from worker.tasks.evaluation.usage import UsageSums, count_for_project
 from worker.tasks.frame.work import GaveWay, Work
 
 JUDGING = "judging the rows"
@@ -61,7 +63,7 @@ def _criteria(work: Work) -> list[Criterion]:
         criteria = [CRITERION.validate_python(each) for each in row.criteria]
     for criterion in criteria:
         try:
-            check(criterion, criterion.name)
+            check(criterion, criterion.name, work.settings.python_sandbox)
         except InvalidRequest as error:
             raise JobError(error.code or "invalid_criterion", error.message, error.param) from error
     return criteria
@@ -75,10 +77,11 @@ class _Run:
     ) -> None:
         self._work, self._request, self._records, self._items = work, request, records, read.items
         settings = work.settings
-        self._dispatcher = Dispatcher(work.sessions, _bearer_token(work, request), settings.chat_wait_seconds)
-        self._quota = ChatQuota(settings, work.sessions, work.task.project_id)
+        token = bearer_token(settings, asks=request.served is not None or bool(request.grader_models))
+        self._dispatcher = Dispatcher(work.sessions, token, settings.chat_wait_seconds)
+        self._quota = ChatQuota(settings, work.sessions, work.task.project_id, settings.eval_requests)
         self._asking = Asking(self._dispatcher, self._quota, work.task.project_id, settings.eval_wait_seconds)
-        self._judge = _judge(request, criteria, read, self._asking)
+        self._judge = _judge(work, request, criteria, read, self._asking)
         self._models = _models(request)
         self._uncounted = UsageSums()
 
@@ -165,19 +168,6 @@ class _Run:
             await asyncio.sleep(REPORT_SECONDS)
 
 
-def _bearer_token(work: Work, request: RunRequest) -> str | None:
-    """Return the bearer token to send to servers, or None if the run asks none and there is none to send."""
-    if work.settings.secret_keys is not None:
-        return server_token(work.settings.secret_keys)
-    if request.served is None and not request.grader_models:
-        return None
-    raise JobError(
-        "not_configured",
-        "This worker cannot ask servers, because TUNERY_SECRET_KEYS is not set on it. Ask the operator to "
-        "set the same keys on the API, all workers and all servers.",
-    )
-
-
 def _models(request: RunRequest) -> list[tuple[str, ServedModel]]:
     """Return the models that the run asks, with their names."""
     judged = [(request.model, request.served)] if request.model and request.served else []
@@ -185,7 +175,9 @@ def _models(request: RunRequest) -> list[tuple[str, ServedModel]]:
     return [(name, ServedModel.model_validate(served)) for name, served in asked]
 
 
-def _judge(request: RunRequest, criteria: list[Criterion], read: ReadRows, asking: Asking) -> Judge:
+def _judge(
+    work: Work, request: RunRequest, criteria: list[Criterion], read: ReadRows, asking: Asking
+) -> Judge:
     sampler = meter = None
     if request.served is not None and request.model is not None:
         served = ServedModel.model_validate(request.served)
@@ -194,4 +186,8 @@ def _judge(request: RunRequest, criteria: list[Criterion], read: ReadRows, askin
         if read.rendered is not None:
             meter = LikelihoodMeter(asking, read.rendered, request.model, served)
     models = {name: ServedModel.model_validate(model) for name, model in request.grader_models.items()}
-    return Judge(criteria, sampler, meter, ModelGraders(asking, models))
+    endpoints = ProjectEndpoints(work.settings, work.sessions, work.task.project_id)
+    grader = SampleGrader(
+        GraderProcesses(work.settings.python_sandbox), endpoints, ModelGraders(asking, models)
+    )
+    return Judge(criteria, sampler, meter, grader)

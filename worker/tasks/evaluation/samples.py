@@ -1,69 +1,42 @@
-"""What the model writes about a row: its `sample`, in OpenAI's form."""
+"""What the model writes about a row: its samples, in OpenAI's form."""
 
-from functools import partial
 from typing import Any
 
 from core.evals.data_sources import CompletionsDataSource, RunSamplingParams
-from core.serving.paths import CHAT
 from core.serving.served_model import ServedModel
-from worker.tasks.evaluation.asking import Asking
+from worker.grading.answers import answer
+from worker.grading.asking import Asking
+from worker.grading.row_failed import RowFailed
+from worker.grading.usage import UsageSums
 from worker.tasks.evaluation.prompts import prompt_of
-from worker.tasks.evaluation.row_failed import RowFailed
 from worker.tasks.evaluation.rows.items import Item
-from worker.tasks.evaluation.usage import UsageSums
 
 DEFAULT_TOKENS = 1024  # of an answer: a base model may never end
 PASSED_ON = ("top_p", "response_format", "tools")
 
 
 class Sampler:
-    """Asks one model about the rows. A row gets the same answer again, because its seed follows from it."""
+    """Asks one model about the rows. A record gets the same answer again, since its seed follows from it."""
 
     def __init__(
         self, asking: Asking, source: CompletionsDataSource, model: str, served: ServedModel
     ) -> None:
         self._asking, self._model, self._served = asking, model, served
-        self._input = source.input_messages
+        self._input, self._temperature = source.input_messages, source.temperature
         self._params = source.sampling_params or RunSamplingParams()
 
     async def sample(self, index: int, item: Item, usage: UsageSums) -> dict[str, Any]:
-        """Return the model's answer to a row. Raises RowFailed, and what `Asking.ask` raises."""
+        """Return the model's answer for a record. Raises RowFailed, and what `Asking.ask` raises."""
         params = self._params
         asked = {
             "model": self._model,
-            "messages": prompt_of(self._input, item.item),
+            "messages": prompt_of(self._input, item.item, item.prompt),
             "seed": (params.seed or 0) + index,
-            "temperature": params.temperature or 0.0,
+            "temperature": self._temperature,
             "max_completion_tokens": params.max_completion_tokens or DEFAULT_TOKENS,
         }
         given = {name: getattr(params, name) for name in PASSED_ON if getattr(params, name) is not None}
         return await answer(self._asking, self._served, self._model, {**asked, **given}, usage)
-
-
-async def answer(
-    asking: Asking, served: ServedModel, model: str, asked: dict[str, Any], usage: UsageSums
-) -> dict[str, Any]:
-    """Return a model's answer to a chat, as a sample. Raises what `Asking.ask` raises."""
-    found = await asking.ask(CHAT, served, asked, partial(usage.add_answer, model))
-    choice = found["choices"][0]
-    message = {key: value for key, value in choice["message"].items() if value is not None}
-    counted = found["usage"]
-    cached = (counted.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
-    return {
-        "input": asked["messages"],
-        "output": [message],
-        "finish_reason": choice["finish_reason"],
-        "model": model,
-        "usage": {
-            **{name: counted[name] for name in ("prompt_tokens", "completion_tokens", "total_tokens")},
-            "cached_tokens": cached,
-        },
-        "seed": asked["seed"],
-        "temperature": asked["temperature"],
-        "top_p": asked.get("top_p", 1.0),
-        "max_completion_tokens": asked.get("max_completion_tokens"),
-        "error": None,
-    }
 
 
 def output_text(sample: dict[str, Any]) -> str:

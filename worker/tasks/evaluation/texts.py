@@ -8,8 +8,8 @@ from core.evals.results import RowResult
 from core.graders.schemas import MAX_TEXT
 from core.graders.templates import NoJson, Sample
 from core.strict_json import storable
-from worker.tasks.evaluation.prompts import text_of
-from worker.tasks.evaluation.row_failed import RowFailed
+from worker.grading.messages import text_of
+from worker.grading.row_failed import RowFailed
 
 MAX_LABEL = 256  # characters of a label or of a field's name
 TextCriterion = ExactMatch | LabelF1 | FieldF1

@@ -131,6 +131,8 @@ def _prompt_of(row: dict[str, Any]) -> Messages | None:
         messages = list(pair(row)[0])
     elif kind == "labelled":
         messages = list(labelled(row)[0])
+    elif kind == "prompt":
+        messages = row["messages"]
     else:
         messages = row.get("messages", [])
         last = max((at for at, each in enumerate(messages) if each["role"] == "assistant"), default=0)

@@ -102,6 +102,11 @@ class TrainingCandidate:
     def evaluator(self, evaluator: Evaluator) -> None:
         self._evaluator = evaluator
 
+    def close(self) -> None:
+        """Stop waiting for what an evaluation, or the next step, has asked for."""
+        if self._evaluator is not None:
+            self._evaluator.close()
+
     @property
     def trained_tokens(self) -> int:
         return self._evaluator.trained_tokens if self._evaluator else 0

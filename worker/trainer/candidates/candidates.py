@@ -11,24 +11,31 @@ from torch import Tensor
 from core.errors import JobError
 from core.jobs.search import candidate_values
 from core.jobs.spec import JobSpec
+from core.objectives.reinforcement import Reinforcement
 from core.storage.file_names import DamagedFile
 from core.strict_json import finite
 from worker.engine.adapters.adapter import Adapter, InitialValues
 from worker.engine.adapters.published import Published, first_values
 from worker.engine.step.passes import Abandoned
+from worker.engine.step.states import parameters_in
 from worker.engine.step.totals import Score
-from worker.engine.step.trainee import StepResult, Trainee, parameters_in
+from worker.engine.step.trainee import StepResult, Trainee
 from worker.trainer.candidates.candidate import CandidateReporter, TrainingCandidate
 from worker.trainer.candidates.halving import Rung, lags, rungs, survivors
 from worker.trainer.candidates.reasons import why_it_was_dropped, why_it_won
 from worker.trainer.devices.process_group import ProcessGroup
 from worker.trainer.reading.reader import JobData
+from worker.trainer.reinforce.answers import AnswerSampler
+from worker.trainer.reinforce.job_grading import JobGrading
+from worker.trainer.reinforce.reward_evaluator import RewardEvaluator
+from worker.trainer.reinforce.rollouts import Rollouts
 from worker.trainer.report.evaluation import Evaluator
 from worker.trainer.report.job_lease import JobLease
 from worker.trainer.report.training_record import TrainingRecord
 from worker.trainer.report.warnings import before_search, before_training
 from worker.trainer.save.checkpoint import State
 from worker.trainer.save.checkpoint_schedule import Position
+from worker.trainer.save.validation_runs import ValidationRuns
 
 
 def names_of(job_id: str, spec: JobSpec) -> list[str]:
@@ -51,8 +58,14 @@ class Candidates:
         data: JobData,
         job_lease: JobLease,
         abandon: Callable[[], bool] = lambda: False,
+        grading: JobGrading | None = None,
+        runs: ValidationRuns | None = None,
     ) -> None:
-        """Attach nothing yet: `restore` and `begin` do so. They raise Abandoned if `abandon` returns True."""
+        """Attach nothing yet: `restore` and `begin` do so. They raise Abandoned if `abandon` returns True.
+
+        `grading` grades the answers of a job with reinforcement, and `runs` stores its validations.
+        """
+        self._grading, self._runs = grading, runs
         self._process_group = process_group
         self._spec = spec
         self._data = data
@@ -97,19 +110,29 @@ class Candidates:
         self._rungs = rungs(len(self._names), self._live[0].trainee.total_steps)
         for candidate in self._live:
             self._process_group.share_state(candidate.trainee)
-            candidate.evaluator = Evaluator(
-                self._process_group,
-                candidate.trainee,
-                candidate.reporter or self._job_lease,
-                self._data.validation_rows,
-                self._spec,
-                self._records.get(candidate.number, TrainingRecord()),
-            )
+            self._begin_to_evaluate(candidate)
             if candidate.reporter is not None:
                 candidate.reporter.forget_after(candidate.trainee.step)
             candidate.report_status("training")
         self._warn_before_training()
         self._let_best_report()
+
+    def _begin_to_evaluate(self, candidate: TrainingCandidate) -> None:
+        group, trainee, spec, data = self._process_group, candidate.trainee, self._spec, self._data
+        reporter = candidate.reporter or self._job_lease
+        record = self._records.get(candidate.number, TrainingRecord())
+        evaluated = group, trainee, reporter, data.validation_rows, spec, record
+        if not isinstance(spec.objective, Reinforcement):
+            candidate.evaluator = Evaluator(*evaluated)
+            return
+        assert self._grading is not None
+        assert self._runs is not None
+        assert data.training_items is not None
+        sampler = AnswerSampler(group, trainee, spec.objective, self._grading)
+        rollouts = Rollouts(group, trainee, spec, sampler, data.training_items)
+        candidate.evaluator = RewardEvaluator(
+            *evaluated, sampler, data.validation_items, rollouts, self._runs
+        )
 
     def _take_parent(self, parent: Published) -> None:
         """Give each candidate the parent's values. After a restoration they are only the reference."""
@@ -266,6 +289,11 @@ class Candidates:
         return self._all_measured and self._due_rung is None
 
     @property
+    def can_step(self) -> bool:
+        """Whether all that the next step learns from is there."""
+        return all(candidate.evaluator.can_step for candidate in self._live)
+
+    @property
     def position(self) -> Position:
         """The facts that decide whether a checkpoint of the present state is due."""
         made = [(candidate.number, *candidate.evaluator.progress_made) for candidate in self._live]
@@ -314,6 +342,8 @@ class Candidates:
         rung = self._due_rung if self._all_measured else None
         if rung is not None:
             self._compare(rung, abandon)
+        for candidate in self._live:
+            candidate.evaluator.prepare_step(abandon)
 
     def win(self) -> JobSpec | None:
         """End the search: the candidate that is left wins.
@@ -404,7 +434,13 @@ class Candidates:
         self._ranking = [number for number in self._ranking if number != candidate.number]
         self._let_best_report()
 
+    def close(self) -> None:
+        """Stop waiting for anything: the job leaves."""
+        for candidate in self._live:
+            candidate.close()
+
     def _leave(self, candidate: TrainingCandidate) -> None:
+        candidate.close()
         self._live.remove(candidate)
         self._process_group.leave(candidate.trainee.name)
 

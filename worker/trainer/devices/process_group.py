@@ -26,6 +26,7 @@ from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.loading import declared_dtype
 from worker.engine.device.free_memory import collect_garbage, forget_computation, held_bytes
 from worker.engine.sampler.answers import Answer, generate_answers
+from worker.engine.sampler.rollouts import Generation, Sampled, generate_rollouts
 from worker.engine.start.initial_values import initial_values
 from worker.engine.step import loop
 from worker.engine.step.context import PassContext, never_abandon
@@ -34,6 +35,7 @@ from worker.engine.step.processes import Processes, SharedFault
 from worker.engine.step.rehearsal import Rehearsed, longest_step, rehearse_evaluation, rehearse_step
 from worker.engine.step.totals import Evaluation, Score
 from worker.engine.step.trainee import StepResult, Trainee, total_steps
+from worker.rows.rollout import Rollout
 from worker.rows.row import Row
 from worker.rows.row_store import RowStore
 from worker.trainer.devices.cohort_plan import CohortPlan
@@ -131,7 +133,7 @@ class ProcessGroup(OrderedProcesses):
         memory_plan: MemoryPlan,
     ) -> None:
         with self.processes.together():
-            longest = len(rows.longest.tokens_L)
+            longest = longest_row(spec, rows)
             step_tokens = max(memory_plan.step_tokens, longest)
             steps = total_steps(spec, rows)
             adapter = attach(self.holder.base, name, spec, steps, step_tokens, longest, first)
@@ -263,6 +265,21 @@ class ProcessGroup(OrderedProcesses):
                 self.holder.base, trainee.adapter, rows, max_new_tokens, self.memory_plan.step_tokens, ask
             )
 
+    def sample(
+        self, trainee: Trainee, prompts: Sequence[Row], asked: Generation, abandon: Callable[[], bool]
+    ) -> list[Sampled]:
+        """Return sampled answers to prompts, with their log-probabilities, as `answer` does the likeliest."""
+        with self._watchdog.over(abandon) as ask:
+            return generate_rollouts(
+                self.holder.base, trainee.adapter, prompts, asked, self.memory_plan.step_tokens, ask
+            )
+
+    @order
+    def take_rollouts(self, name: str, rollouts: Sequence[Rollout]) -> None:
+        """Give the trainee the rollouts of its next step."""
+        with self.processes.together():
+            self._trainee(name).take_rollouts(rollouts)
+
     def _trainee(self, name: str) -> Trainee:
         if name not in self.trainees:
             raise Abandoned
@@ -296,7 +313,7 @@ class ProcessGroup(OrderedProcesses):
     def _load_of(self, spec: JobSpec, rows: RowStore) -> Load | None:
         if not self.holder.predicts(spec):
             return None
-        return self.holder.load_of(spec, len(rows.longest.tokens_L))
+        return self.holder.load_of(spec, longest_row(spec, rows))
 
     @property
     def planned(self) -> Planned | None:
@@ -326,6 +343,11 @@ class ProcessGroup(OrderedProcesses):
     def state_bytes(self, spec: JobSpec, candidates: Collection[int]) -> int:
         """Return the bytes that these candidates of a job take beside the resident base model."""
         return self.holder.state_bytes(spec, candidates)
+
+
+def longest_row(spec: JobSpec, rows: RowStore) -> int:
+    """Return the most tokens of a row in a step: of the longest row, with the answer that is sampled."""
+    return len(rows.longest.tokens_L) + spec.sampled_tokens
 
 
 def _refuse_difference(model: str, own: tuple[str, torch.dtype], first: tuple[str, torch.dtype]) -> None:

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from io import FileIO
@@ -38,6 +38,7 @@ from worker.rendering.stored_file import fetch
 from worker.rows.row import Row
 from worker.rows.row_store import RowStore, Summary
 from worker.trainer.reading.prepared_files import PreparedFiles
+from worker.trainer.reading.row_items import RowItems
 from worker.trainer.report.job_lease import JobLease
 
 POLL_SECONDS = 0.2
@@ -61,11 +62,14 @@ class JobData:
     fingerprint: str
     validation_file: File | None
     validation_rows: Sequence[Row]
+    training_items: RowItems | None = None
+    """What a grader sees of the rows; None for a job without one"""
+    validation_items: RowItems | None = None
 
     def close(self) -> None:
         """Close the files of the rows. After that, no row can be read."""
-        for rows in (self.training_rows, self.validation_rows):
-            if isinstance(rows, RowStore):
+        for rows in (self.training_rows, self.validation_rows, self.training_items, self.validation_items):
+            if isinstance(rows, RowStore | RowItems):
                 rows.close()
 
 
@@ -118,6 +122,7 @@ class DataReader:
         self._training_rows: RowsOfFile | None = None
         self._found: list[DataFinding] = []
         self._opened = ExitStack()
+        self._items: dict[str, RowItems] = {}
         self.data: Future[JobData] = readers.threads.submit(self._read)
 
     def close(self) -> None:
@@ -145,7 +150,14 @@ class DataReader:
         held_out = f", {len(validation_rows):,} held out" if validation_file else ""
         message = f"The rows have been read: {len(training_rows):,} to train on{held_out}"
         self._job_lease.event(message, data={"code": "rows_read"})
-        return JobData(training_file, training_rows, fingerprint, validation_file, validation_rows)
+        return JobData(
+            training_file,
+            training_rows,
+            fingerprint,
+            validation_file,
+            validation_rows,
+            *(self._items.get(param) for param in ("training_file", "validation_file")),
+        )
 
     def _files(self, session: Session) -> tuple[File, File | None]:
         job = self._job
@@ -204,6 +216,8 @@ class DataReader:
         with readers.renderer.render(self._base.folder, content, self._request(param)) as channel:
             rendered: Rendered = self._result(channel, report)
             entries, values = self._files_of(channel)
+        if self._spec.sampled_tokens:
+            self._items[param] = self._opened.enter_context(closing(RowItems(content)))
         report.end(rendered.summary.tokens)
         self._keep_count(file, rendered.summary)
         for message, data in rendered.warnings:
@@ -248,7 +262,7 @@ class DataReader:
         return RenderRequest(
             param=param,
             kind=objective.dataset,
-            max_length=self._max_length,
+            max_length=self._max_length - self._spec.sampled_tokens,
             max_tokens=self._readers.max_tokens[param],
             companions_seed=self._spec.seed if objective.has_companions else None,
             fingerprint=fingerprint,

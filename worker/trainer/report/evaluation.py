@@ -111,10 +111,30 @@ class Evaluator:
         )
         if result.rank_budget is not None:
             self.latest["adapter_rank_budget"] = result.rank_budget
+        self.latest |= self._more_metrics()
         self._is_reported = False
-        self._add_warnings(self._curves.note_step(result.step, result.loss, self.trainee.steps_per_epoch))
+        self._note_step(result)
         if not (self._full_is_due or self._part_is_due):
             self._report(full=None, part=None)
+
+    @property
+    def can_step(self) -> bool:
+        """Whether all that the next step learns from is there."""
+        return True
+
+    def prepare_step(self, abandon: Callable[[], bool]) -> None:
+        """Do what the next step needs. What `abandon` ends stays due."""
+
+    def close(self) -> None:
+        """Stop waiting for what has been asked for."""
+
+    def _more_metrics(self) -> dict[str, Any]:
+        """Return what is reported of a step beside its result."""
+        return {}
+
+    def _note_step(self, result: StepResult) -> None:
+        """Look for warnings that follow from the step's loss."""
+        self._add_warnings(self._curves.note_step(result.step, result.loss, self.trainee.steps_per_epoch))
 
     @property
     def record(self) -> TrainingRecord:
@@ -248,7 +268,7 @@ class Evaluator:
                 tokens_per_second,
                 self.trained_tokens,
                 left,
-                self.best.loss,
+                self._best_loss,
                 self.best.step,
             )
         )
@@ -290,8 +310,19 @@ class Evaluator:
         if part:
             self._add_warnings(self._curves.note_evaluation(self.trainee.step, part.loss))
         if full:
-            self.best.note(self.trainee.step, full.loss, self._training.early_stopping_threshold)
+            self.best.note(
+                self.trainee.step, self._to_minimise(full), self._training.early_stopping_threshold
+            )
             self._stop_if_it_is_time()
+
+    @property
+    def _best_loss(self) -> float | None:
+        """The loss of the best state so far, in nats."""
+        return self.best.loss
+
+    def _to_minimise(self, found: Evaluation) -> float:
+        """Return the number that is lowest in the best state."""
+        return found.loss
 
     def _add_warnings(self, found: Iterable[TrainingWarning]) -> None:
         known = {warning.code for warning in self._untold}

@@ -79,30 +79,40 @@ class Samples:
             return []
 
     def report(self, step: int, answers: Sequence[Answer]) -> None:
-        """Report the answers as an event. A step that is made again after a crash reports nothing twice."""
-        if not answers:
-            return
-        count = f"{len(answers)} validation prompt{'s' if len(answers) > 1 else ''}"
-        self._reporter.event(
-            f"Step {step}: the model's answers to {count}",
-            data={"step": step, "rows": [_readable(answer) for answer in answers]},
-            once_as=f"samples {step}",
-            type="samples",
-        )
+        """Report the answers as an event, as `report_answers` does."""
+        rows = [asdict(answer) for answer in answers]
+        for row in rows:
+            if row["error"] is None:
+                del row["error"]
+        report_answers(self._reporter, step, rows)
 
 
-def _readable(answer: Answer) -> dict[str, Any]:
-    """Return the answer's texts, shortened: the end of a long prompt, the beginning of other texts."""
-    row = asdict(answer)
-    if answer.error is None:
-        del row["error"]
+def report_answers(reporter: Reporter, step: int, rows: Sequence[dict[str, Any]]) -> None:
+    """Report answers as an event; each has at least the fields of `Answer`, and `error` only if it has one.
+
+    A step that is made again after a crash reports nothing twice.
+    """
+    if not rows:
+        return
+    count = f"{len(rows)} validation prompt{'s' if len(rows) > 1 else ''}"
+    reporter.event(
+        f"Step {step}: the model's answers to {count}",
+        data={"step": step, "rows": [_readable(row) for row in rows]},
+        once_as=f"samples {step}",
+        type="samples",
+    )
+
+
+def _readable(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return the answer with its texts shortened: the end of a long prompt, the beginning of other texts."""
+    row = dict(answer)
     if len(row["prompt"]) > MOST_CHARACTERS:
         row["prompt"] = ELLIPSIS + row["prompt"][-MOST_CHARACTERS:]
     for name in ("expected", "answer"):
         if row[name] is not None:
-            row[name] = _shortened(row[name])
+            row[name] = shortened(row[name])
     return row
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
     return text if len(text) <= MOST_CHARACTERS else text[:MOST_CHARACTERS] + ELLIPSIS

@@ -48,7 +48,8 @@ class TrainingWarning:
 def before_training(spec: JobSpec, parameters: int, tokens: int) -> Iterator[TrainingWarning]:
     """Yield the warnings for a job that trains `parameters` numbers on `tokens` supervised tokens."""
     yield from _on_learning_rate(spec)
-    yield from _on_rank(spec, parameters, tokens)
+    if tokens:  # prompts have none
+        yield from _on_rank(spec, parameters, tokens)
 
 
 def before_search(

@@ -33,7 +33,8 @@ from core.storage.object_store import ObjectStore, checkpoint_prefix
 from core.tables import Artifact, Checkpoint, Job
 from worker.engine.adapters.adapter import Adapter
 from worker.engine.adapters.saving import parameters_of
-from worker.engine.step.trainee import PREFIX, Trainee
+from worker.engine.step.states import PREFIX
+from worker.engine.step.trainee import Trainee
 from worker.process.faults import disk_fault
 from worker.trainer.report.job_lease import JobLease
 from worker.trainer.report.training_record import TrainingRecord

@@ -19,8 +19,10 @@ from core.process.failpoints import reached
 from core.settings import Settings
 from core.storage.object_store import ObjectStore
 from core.tables import Job
+from worker.grading.grading_thread import GradingThread
 from worker.process.recorder import recorder
 from worker.trainer.devices.process_group import ProcessGroup
+from worker.trainer.reinforce.job_grading import JobGrading
 from worker.trainer.report.heartbeats import Heartbeats
 from worker.trainer.report.job_lease import JobLease
 from worker.trainer.report.job_trace import JobTrace
@@ -52,6 +54,7 @@ class Claims:
         process_group: ProcessGroup,
         server_probe: ServerProbe,
         bell: Event,
+        grading: GradingThread,
         say_that_it_waits: Callable[[], object],
     ) -> None:
         """`bell` is rung when a job has shipped something, and when a claim should soon be tried again.
@@ -69,6 +72,7 @@ class Claims:
         self._process_group = process_group
         self._server_probe = server_probe
         self._bell = bell
+        self._grading = grading
         self._say_that_it_waits = say_that_it_waits
         self._heartbeats = Heartbeats(sessions)
         self._nonce = new_id("")  # of the next lease; kept until a claim with it has been answered
@@ -106,7 +110,10 @@ class Claims:
         trace = JobTrace.begin(lease, row, self._owner, began)
         job_lease = JobLease(self._sessions, lease, claimed_at, self._heartbeats, trace)
         shipping = Shipping(self.shippers, ended=self._bell.set)
-        return TrainingJob(self._settings, self._store, self._process_group, job_lease, row, shipping)
+        grading = JobGrading(self._grading, row, ended=self._bell.set)
+        return TrainingJob(
+            self._settings, self._store, self._process_group, job_lease, row, shipping, grading
+        )
 
     def _have_room(self, jobs: Sequence[TrainingJob]) -> bool:
         """Return whether any job may join: not a full cohort, and not a job that trains alone.

@@ -54,13 +54,14 @@ def report_what_it_takes(
     if planned is not None:
         job_lease.event(str(planned), once_as=f"measures {asdict(planned.memory_plan)}", data=planned.data)
     base, data, candidates = training.base, training.data, training.candidates
-    share = computed_share(candidates.best.trainee, process_group.memory_plan.step_tokens)
-    of = (
-        data.training_file.id,
-        token_counts.tokenizer_of(base.entry),
-        token_counts.rendering_of(spec.objective.type),
-    )
-    job_lease.write(lambda session: token_counts.keep_share(session, *of, share))
+    if not spec.sampled_tokens:  # the rows are not known before
+        share = computed_share(candidates.best.trainee, process_group.memory_plan.step_tokens)
+        of = (
+            data.training_file.id,
+            token_counts.tokenizer_of(base.entry),
+            token_counts.rendering_of(spec.objective.type),
+        )
+        job_lease.write(lambda session: token_counts.keep_share(session, *of, share))
     if candidates.step > 0 or not is_wanted(spec, base.device.type):
         return
     job_lease.enter("pre-flight")

@@ -16,6 +16,7 @@ from worker.rows.row import Row
 from worker.trainer.candidates.candidates import Candidates, names_of
 from worker.trainer.devices.process_group import ProcessGroup
 from worker.trainer.reading.reader import DataReader, JobData, Readers, close_when_read
+from worker.trainer.reinforce.job_grading import JobGrading
 from worker.trainer.report.job_lease import JobLease
 from worker.trainer.report.row_losses import RowLosses
 from worker.trainer.report.weights_told import events_on_weights
@@ -24,6 +25,7 @@ from worker.trainer.save.job_checkpoints import JobCheckpoints
 from worker.trainer.save.parent import fetch_parent
 from worker.trainer.save.publish import Result, complete_adapter_folder, publish
 from worker.trainer.save.shipping import Shipping, recorded
+from worker.trainer.save.validation_runs import ValidationRuns
 from worker.trainer.train.first_reports import report_what_it_takes
 from worker.trainer.train.result import result_of
 from worker.trainer.train.stages import Idle, ReadingRows, Stage, Training
@@ -46,6 +48,7 @@ class TrainingJob:
         job_lease: JobLease,
         row: Job,
         shipping: Shipping,
+        grading: JobGrading,
     ) -> None:
         self.job_lease = job_lease
         self.lease, self.trace = job_lease.lease, job_lease.trace
@@ -65,6 +68,7 @@ class TrainingJob:
         self._store = store
         self._process_group = process_group
         self._row = row
+        self._grading = grading
         self._leaving = ExitStack()
         self._rows = ExitStack()
 
@@ -140,7 +144,14 @@ class TrainingJob:
     def _attach(self, base: ResidentBase, data: JobData, abandon: Callable[[], bool]) -> None:
         to = (self.job_lease, self._store, self._folder)
         checkpoints = JobCheckpoints(*to, data.fingerprint, self.shipping, arrived=self._end_trial)
-        candidates = Candidates(self._process_group, self.spec, data, self.job_lease, abandon)
+        runs = (
+            ValidationRuns(*to, self.spec, self.shipping, self._settings)
+            if self.spec.sampled_tokens
+            else None
+        )
+        candidates = Candidates(
+            self._process_group, self.spec, data, self.job_lease, abandon, self._grading, runs
+        )
         try:
             checkpoints.restore(candidates)
             candidates.begin(fetch_parent(self.spec.lineage[0], *to) if candidates.needs_parent else {})
@@ -283,6 +294,9 @@ class TrainingJob:
         """Let go of the rows, of the trainees, and of the base model, which the next one replaces."""
         if isinstance(self._state, ReadingRows):
             self._state.reader.close()
+        if isinstance(self._state, Training) and self.spec.sampled_tokens:
+            self._state.candidates.close()
+            self._grading.leave()
         for name in names_of(self.lease.job_id, self.spec):
             self._process_group.leave(name)
         self._state = Idle(stage)

@@ -41,7 +41,7 @@ def run_preflight(
     expected = process_group.expected(spec, data.training_rows, step)
     evaluation: Rehearsed | None = None
     of_evaluation: ExpectedBytes | None = None
-    if data.validation_rows:
+    if data.validation_rows and not spec.sampled_tokens:  # there an evaluation samples answers
         trainee = candidates.best.trainee
         rows = longest_rows(
             data.validation_rows, trainee.rows_per_example, process_group.memory_plan.step_tokens

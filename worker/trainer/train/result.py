@@ -6,6 +6,7 @@ from typing import Any
 
 from core.estimates.memory_plan import MemoryPlan
 from core.jobs.spec import JobSpec
+from worker.adapter_files.model_card import REWARD
 from worker.trainer.save.publish import Result, describe_dataset
 from worker.trainer.train.stages import Training
 from worker.trainer.train.worker_status import device_name
@@ -45,7 +46,8 @@ def _how_it_was_trained(training: Training, memory_plan: MemoryPlan) -> dict[str
         "published_step": published["step"],
         "stopped_early": trainee.last_step < trainee.total_steps,
         "trained_tokens": evaluator.trained_tokens,
-        **{key: published[key] for key in KEPT},
+        **{key: published.get(key) for key in KEPT},
+        **({REWARD: published[REWARD]} if REWARD in published else {}),
         "target_modules": trainee.adapter.target_modules,
         **({"target_parameters": [*experts]} if (experts := trainee.adapter.target_parameters) else {}),
         **({"ranks": evaluator.ranks} if evaluator.ranks else {}),

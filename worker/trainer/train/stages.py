@@ -29,7 +29,8 @@ class Stage(Enum):
     ROWS_READ = auto()
     """The job waits to be attached to the base model. If its rows could not be read, attaching it fails."""
     SETTLING = auto()
-    """The last step must still be evaluated or saved, or the state to publish must be chosen."""
+    """The last step must still be evaluated or saved, or the state to publish must be chosen, or the next
+    step waits for its rollouts."""
     READY_TO_STEP = auto()
     """The job takes part in the next round."""
     TRAINED = auto()
@@ -82,7 +83,8 @@ class Training:
         if self.to_publish is not None and not self.is_to_be_measured:
             return Stage.TRAINED
         trainee = self.candidates.best.trainee
-        if not self.candidates.finished and self.is_settled and not self.row_losses.before_is_due(trainee):
+        ready = self.is_settled and not self.row_losses.before_is_due(trainee) and self.candidates.can_step
+        if not self.candidates.finished and ready:
             return Stage.READY_TO_STEP
         return Stage.SETTLING
 

@@ -37,6 +37,7 @@ from worker.device.watchdog import Watchdog
 from worker.engine.base.base_model import choose_device
 from worker.engine.device.health import check_device, device_is_broken, finish_computing
 from worker.engine.step.processes import from_environment, number_on_machine
+from worker.grading.grading_thread import GradingThread
 from worker.process import stop_times
 from worker.process.exit_statuses import DEVICE_BROKEN
 from worker.process.recorder import recorder
@@ -83,8 +84,17 @@ class Trainer:
         )
         slices = TimeSlices(settings.serve_share, finish=partial(finish_computing, holder.device))
         lending = Lending(holder, slices, bell.set, say_that_it_waits)
+        self._grading = GradingThread(settings, sessions)
         self._claims = Claims(
-            settings, sessions, store, owner, process_group, server_probe, bell, say_that_it_waits
+            settings,
+            sessions,
+            store,
+            owner,
+            process_group,
+            server_probe,
+            bell,
+            self._grading,
+            say_that_it_waits,
         )
         self._readers = Readers(settings, store, renderer)
         self._loop = TrainingLoop(
@@ -113,6 +123,7 @@ class Trainer:
         self._worker_status.end()
         self._readers.threads.shutdown()
         self._claims.shippers.shutdown()
+        self._grading.close()
         if self._server is not None:
             self._server.join()
         self._process_group.dismiss()

@@ -6,7 +6,7 @@ import { JUDGED_KEY } from "@/api/keys";
 import { readAgain } from "@/api/readAgain";
 import { get, post, remove } from "@/api/routes";
 import { isUnderWay, readWork } from "@/api/work/work";
-import type { JudgedEval, UsualCriterion } from "@/lib/evals/chosenRuns";
+import type { Criteria, JudgedEval } from "@/lib/evals/chosenRuns";
 import type { CreateEval } from "@/types/api";
 
 import { LIST_KEY } from "./evals";
@@ -37,7 +37,7 @@ export interface Evaluation {
   job_id?: string;
   base: string;
   tuned: string;
-  criteria: readonly UsualCriterion[];
+  criteria: Criteria;
   file: string;
   /** Only the first rows of the file; without it, all. */
   rows?: number;
@@ -52,7 +52,7 @@ export function useEvaluate() {
         name: evaluation.name,
         ...(evaluation.job_id !== undefined && { job_id: evaluation.job_id }),
         data_source_config: ANY_ROW,
-        testing_criteria: evaluation.criteria.map((type) => ({ type })),
+        testing_criteria: evaluation.criteria,
       };
       const { id } = await post("/v1/evals", [], wanted);
       try {

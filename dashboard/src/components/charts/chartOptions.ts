@@ -57,12 +57,16 @@ export function chartOptions(plot: Plot, looks: Looks): Omit<uPlot.Options, "wid
   };
 }
 
-/** Returns the lines of a column. A noisy column has raw and smoothed values; any other has points, joined by a line. */
-function lines({ noisy, styleIndex }: Drawn, smoothed: boolean, colour: Looks["colour"]): uPlot.Series[] {
+/**
+ * Returns the lines of a column. A noisy column has raw and smoothed values; any other has points, joined by a line. A
+ * level has no points.
+ */
+function lines({ noisy, levelOf, styleIndex }: Drawn, smoothed: boolean, colour: Looks["colour"]): uPlot.Series[] {
   const style = lineStyleOf(styleIndex);
   const stroke = colour(style.colour);
   const dash = [...style.dash];
-  if (!noisy) return [{ stroke, dash, width: 1.5, spanGaps: true, points: { show: fewValues, size: 5, fill: stroke } }];
+  const few = levelOf === undefined && fewValues;
+  if (!noisy) return [{ stroke, dash, width: 1.5, spanGaps: true, points: { show: few, size: 5, fill: stroke } }];
   const points = { show: isAlone, size: 5, fill: stroke };
   const raw = smoothed ? { width: 1, stroke: withAlpha(stroke, RAW_ALPHA), points } : { width: 1.5, stroke, dash, points };
   return [raw, { stroke, dash, width: 1.75, points }];

@@ -12,6 +12,8 @@ export interface Drawn {
   label: string;
   /** Whether the values jump from step to step, so that a smoothed line helps. Other columns are drawn as points. */
   noisy: boolean;
+  /** Set for a column that has the same value at every step, which is drawn as a line without points. */
+  levelOf?: string;
   /** It decides the colour and the dashes of the line. */
   styleIndex: number;
 }

@@ -19,13 +19,13 @@ export function Evaluate({ job }: { job: Job }) {
       </p>
     );
   }
-  const criteria = usualCriteria(job.method.type);
+  const criteria = usualCriteria(job);
   const start = () =>
     evaluate.mutate({ name: `Evaluation of ${job.id}`, job_id: job.id, base: job.base_model, tuned, criteria, file });
   return (
     <div className="grid gap-3 px-4 pb-4">
       <p className="text-muted">
-        This job was not evaluated. An eval judges the base model and this result on the validation file, by {criteria.join(" and ")}.
+        This job was not evaluated. An eval judges the base model and this result on the validation file, by {criteria.map(({ name, type }) => name ?? type).join(" and ")}.
       </p>
       {mayWrite && (
         <div>

@@ -8,7 +8,7 @@ import { Empty } from "@/components/page/Empty";
 import { TrainingCard } from "./TrainingCard";
 
 /** The columns whose charts are shown at first. */
-const USUAL = ["train_loss", "full_valid_loss"];
+const USUAL = ["train_loss", "full_valid_loss", "train_mean_reward", "full_valid_mean_reward"];
 
 interface TrainingCurvesProps {
   trainings: readonly Training[];

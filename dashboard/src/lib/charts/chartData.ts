@@ -25,7 +25,7 @@ export interface View {
 
 /** Returns the lines of the columns. `xs` holds the x of each step. */
 export function linesOf(series: Series, columns: readonly Column[], xs: Float64Array, view: View): Lines {
-  const raw = columns.map(({ name }) => series.column(name) ?? new Float64Array(xs.length).fill(NaN));
+  const raw = columns.map((column) => valuesOf(series, column));
   const [from, to] = bounds(xs, view.zoom);
   const indices = indicesToDraw(raw, from, to, view.buckets);
   const pick = (column: Float64Array) => Array.from(indices, (index) => drawable(column[index] as number, view.log));
@@ -36,6 +36,13 @@ export function linesOf(series: Series, columns: readonly Column[], xs: Float64A
     if (noisy) lines.push(view.smoothing ? pick(smooth(column, view.smoothing)) : Array(indices.length).fill(null));
   });
   return [Array.from(indices, (index) => xs[index] as number), ...lines];
+}
+
+/** Returns the value of a column at each step. NaN means that the step has none. */
+export function valuesOf(series: Series, { name, levelOf }: Column): Float64Array {
+  if (levelOf === undefined) return series.column(name) ?? new Float64Array(series.length).fill(NaN);
+  const level = series.steps[0] === 0 ? (series.column(levelOf)?.[0] ?? NaN) : NaN;
+  return new Float64Array(series.length).fill(level);
 }
 
 /** Returns the first and the last x. They are never equal, because uPlot would then search for ticks without end. */

@@ -10,6 +10,8 @@ export interface Column {
   label: string;
   /** Whether the values jump from step to step, so that a smoothed line helps. Other columns are drawn as points. */
   noisy: boolean;
+  /** The column whose value at step 0 this column has at every step, as a level to compare with. */
+  levelOf?: string;
 }
 
 export interface ChartSpec {
@@ -25,15 +27,32 @@ export interface ChartSpec {
   best?: "smallest" | "largest";
 }
 
+const REWARD = "mean_reward";
 const TITLES: Record<string, string> = {
+  [REWARD]: "Mean reward",
   loss: "Loss",
   mean_token_accuracy: "Token accuracy",
+  completion_tokens_mean: "Completion length, in tokens",
+  truncated_mean: "Truncated share",
+  entropy: "Entropy",
+  policy_gap: "Policy gap, in nats",
+  groups: "Groups without variance",
+  mean_parse_error: "Share of parse errors",
+  ratio_mean: "Mean ratio",
+  clip_fraction: "Clipped share",
   learning_rate: "Learning rate",
   grad_norm: "Gradient norm",
   tokens_per_second: "Tokens per second",
   trainer_memory_bytes: "Trainer's memory",
 };
-const BEST: Record<string, ChartSpec["best"]> = { loss: "smallest", mean_token_accuracy: "largest" };
+const BEST: Record<string, ChartSpec["best"]> = { [REWARD]: "largest", loss: "smallest", mean_token_accuracy: "largest" };
+/** Metrics that share a chart, each with its label there. */
+const SHARED: Record<string, readonly [metric: string, label: string]> = {
+  policy_gap_mean: ["policy_gap", "mean"],
+  policy_gap_max: ["policy_gap", "largest"],
+  groups_without_variance: ["groups", "without variance"],
+  groups: ["groups", "all groups"],
+};
 const PREFIXES = [
   ["full_valid_", "validation, whole set", false],
   ["valid_", "validation, part of it", false],
@@ -56,6 +75,24 @@ export function chartSpecs(names: readonly string[]): ChartSpec[] {
   return [...specs.values()].filter((spec) => spec.columns.length);
 }
 
+/**
+ * Returns the charts of one job. If it learns from rewards, its loss says nothing about what was learnt, and the reward
+ * before the first step is the level from which it starts. All its validations take the whole set.
+ */
+export function jobCharts(names: readonly string[]): ChartSpec[] {
+  const specs = chartSpecs(names);
+  if (!specs.some(({ metric }) => metric === REWARD)) return specs;
+  return specs
+    .filter(({ metric }) => metric !== "loss")
+    .map((spec) => ({ ...spec, columns: spec.columns.filter(({ name }) => !name.startsWith("valid_")) }))
+    .map((spec) => (spec.metric === REWARD ? withLevel(spec) : spec));
+}
+
+function withLevel(spec: ChartSpec): ChartSpec {
+  const level = { name: "reward_before_training", label: "before training", noisy: false, levelOf: `full_valid_${REWARD}` };
+  return { ...spec, columns: [...spec.columns, level] };
+}
+
 function emptySpec(metric: string): ChartSpec {
   const title = TITLES[metric] ?? spoken(metric);
   const writing = metric.endsWith("_bytes") ? { format: gigabytes, ticks: gigabyteTicks } : { format: significant, ticks: tickTexts };
@@ -67,6 +104,8 @@ function gigabyteTicks(ticks: readonly (number | null)[]): string[] {
 }
 
 function chartOf(name: string): [string, Column] {
+  const shared = SHARED[name];
+  if (shared) return [shared[0], { name, label: shared[1], noisy: true }];
   for (const [prefix, label, noisy] of PREFIXES) {
     if (name.startsWith(prefix)) return [name.slice(prefix.length), { name, label, noisy }];
   }

@@ -14,6 +14,7 @@ export function firstPrompt(text: string, isWhole: boolean): FirstPrompt | null 
   const [row] = rowsOf(text, isWhole, 1);
   if (!row || row.kind === "text") return null;
   if (row.kind === "chat") return fromMessages(row.messages, answerIn(row.messages));
+  if (row.kind === "prompt") return fromMessages(row.prompt, null);
   if (row.kind === "preference") return fromMessages(row.prompt, row.preferred.at(-1)?.text ?? null);
   return fromMessages(row.prompt, row.label ? (row.answer.at(-1)?.text ?? null) : null);
 }

@@ -1,4 +1,4 @@
-/** The first rows of a dataset: conversations, pairs of answers, labelled answers. */
+/** The first rows of a dataset: conversations, pairs of answers, labelled answers, prompts. */
 
 import { isRecord } from "@/lib/isRecord";
 
@@ -13,10 +13,13 @@ export type Row =
   | { kind: "chat"; messages: Message[] }
   | { kind: "preference"; prompt: Message[]; preferred: Message[]; other: Message[] }
   | { kind: "labelled"; prompt: Message[]; answer: Message[]; label: boolean }
+  /** `beside` is the JSON of the keys that graders read; empty if there are none. */
+  | { kind: "prompt"; prompt: Message[]; beside: string }
   | { kind: "text"; text: string };
 
 type Fields = Record<string, unknown>;
 
+const SEEN_BY_THE_MODEL = new Set(["messages", "tools", "parallel_tool_calls"]);
 const SHAREGPT_ROLES: Record<string, string> = { human: "user", gpt: "assistant" };
 
 /** Returns the rows of the beginning of a file, at most `most`. The last line is left out if the file goes on after it. */
@@ -26,6 +29,16 @@ export function rowsOf(text: string, isWhole: boolean, most: number): Row[] {
   return lines.filter((line) => line.trim()).slice(0, most).map(rowOf);
 }
 
+/** Returns the first row of a file as graders read it; undefined if it is not JSON, or is cut. */
+export function firstItem(text: string): unknown {
+  const line = text.replace(/^\uFEFF/, "").split(/\r?\n/).find((one) => one.trim());
+  try {
+    return JSON.parse(line ?? "");
+  } catch {
+    return undefined;
+  }
+}
+
 function rowOf(line: string): Row {
   let row: unknown;
   try {
@@ -33,11 +46,20 @@ function rowOf(line: string): Row {
   } catch {
     return { kind: "text", text: line };
   }
-  return (isRecord(row) && (preference(row) ?? labelled(row) ?? chat(row))) || { kind: "text", text: line };
+  return (isRecord(row) && (prompt(row) ?? preference(row) ?? labelled(row) ?? chat(row))) || { kind: "text", text: line };
 }
 
 function chat(row: Fields): Row | null {
   return Array.isArray(row.messages) ? { kind: "chat", messages: messagesOf(row.messages) } : null;
+}
+
+/** Reads a conversation whose last message waits for an answer. */
+function prompt(row: Fields): Row | null {
+  const last: unknown = Array.isArray(row.messages) ? row.messages.at(-1) : null;
+  if (!isRecord(last) || (last.role !== "user" && last.role !== "tool")) return null;
+  const beside = Object.entries(row).filter(([key]) => !SEEN_BY_THE_MODEL.has(key));
+  const shown = beside.length > 0 ? JSON.stringify(Object.fromEntries(beside)) : "";
+  return { kind: "prompt", prompt: messagesOf(row.messages), beside: shown };
 }
 
 /** Reads a row in OpenAI's form, in TRL's form (with the prompt apart or in both answers), or in ShareGPT's form. */

@@ -1,6 +1,6 @@
 /** Chooses which two runs of an eval are compared, and which evals of a job are shown. */
 
-import type { CriterionResult, Eval, EvalRun } from "@/types/api";
+import type { CreateEval, CriterionResult, Eval, EvalRun, Job } from "@/types/api";
 
 /** An eval with its runs, newest first. */
 export interface JudgedEval {
@@ -73,14 +73,15 @@ export function resultsOf(evals: readonly JudgedEval[]): readonly CriterionResul
   return chosenRuns(shownEvals(evals).result?.runs ?? []).tuned?.criteria ?? [];
 }
 
-export type UsualCriterion = "loss" | "exact_match";
+export type Criteria = CreateEval["testing_criteria"];
 
-/** Returns the types of the criteria that the service takes if a job asks for an evaluation without naming any. */
-export function usualCriteria(objective: string): UsualCriterion[] {
-  return criteriaOfRows(objective === "supervised" ? "chat" : "other");
+/** Returns the criteria that the service takes if the job asks for an evaluation without naming any. */
+export function usualCriteria({ method }: Job): Criteria {
+  if (method.type === "reinforcement") return [method.reinforcement.grader] as Criteria; // what the API answers, it takes
+  return criteriaOfRows(method.type === "supervised" ? "chat" : "other");
 }
 
-/** Returns the types of the criteria for a file's kind of rows: what a model writes is only judged if one answer is right. */
-export function criteriaOfRows(kind: string): UsualCriterion[] {
-  return kind === "chat" ? ["loss", "exact_match"] : ["loss"];
+/** Returns the criteria for a file's kind of rows: what a model writes is only judged if one answer is right. */
+export function criteriaOfRows(kind: string): Criteria {
+  return kind === "chat" ? [{ type: "loss" }, { type: "exact_match" }] : [{ type: "loss" }];
 }

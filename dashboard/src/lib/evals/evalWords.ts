@@ -1,7 +1,7 @@
 /** What an eval found, in words. */
 
-import { NOTHING, roughly, significant } from "@/lib/text/format";
-import type { CriterionComparison, EvalRun } from "@/types/api";
+import { counted, NOTHING, roughly, significant } from "@/lib/text/format";
+import type { CriterionComparison, CriterionResult, EvalRun } from "@/types/api";
 
 interface Interval {
   low: number | null;
@@ -25,6 +25,17 @@ export function intervalWords({ low, high }: Interval): string | null {
 }
 
 const end = (value: number): string => significant(value).replace(/^-/, "−");
+
+/** What several samples of each row say: `pass@8 0.61`, the rows without variance, and the verdict. */
+export function samplesWords({ sampled }: CriterionResult): string[] {
+  if (!sampled) return [];
+  const passed = Object.entries(sampled.pass_at_k ?? {}).at(-1);
+  return [
+    ...(passed ? [`pass@${passed[0]} ${significant(passed[1])}`] : []),
+    `${sampled.rows_without_variance} of ${counted(sampled.rows, "row")} without variance`,
+    sampled.verdict.replaceAll("_", " "),
+  ];
+}
 
 /** Writes a difference with its sign. */
 export function signed(value: number | null): string {

@@ -6,6 +6,7 @@ const KINDS: Record<string, readonly [one: string, several: string]> = {
   chat: ["chat row", "chat rows"],
   preference: ["pair of answers", "pairs of answers"],
   labelled: ["labelled answer", "labelled answers"],
+  prompt: ["prompt", "prompts"],
 };
 
 /** Returns the end of a file's id, which tells files of one name apart. */

@@ -23,7 +23,8 @@ export function adapterName(type: string): string {
 /** Returns the objective and the method of a job. */
 export function methodName(job: Job): string {
   const adapter = adapterName(job.adapter.type);
-  return job.method.type === "supervised" ? adapter : `${job.method.type.toUpperCase()} · ${adapter}`;
+  if (job.method.type === "supervised") return adapter;
+  return `${job.method.type === "reinforcement" ? "Reinforcement" : job.method.type.toUpperCase()} · ${adapter}`;
 }
 
 /** Returns the number of steps per epoch; null until the worker knows it. */
@@ -44,14 +45,18 @@ export function bestOf(series: Series): { loss: number; step: number } | undefin
   return losses && index >= 0 ? { loss: losses[index] as number, step: series.steps[index] as number } : undefined;
 }
 
-/**
- * Returns the first and the last validation loss: those on the whole set, or else those on a part of it. Undefined if
- * there are not two.
- */
-export function lossChange(series: Series): { from: number; to: number } | undefined {
-  for (const name of ["full_valid_loss", "valid_loss"]) {
-    const losses = (series.column(name) ?? new Float64Array()).filter((loss) => !Number.isNaN(loss));
-    if (losses.length > 1) return { from: losses[0] as number, to: losses.at(-1) as number };
+/** What validations measure, in the order in which it says how far a job came. */
+const VALIDATED = {
+  full_valid_mean_reward: "Validation reward",
+  full_valid_loss: "Validation loss",
+  valid_loss: "Validation loss",
+};
+
+/** Returns the first and the last value of what the job's validations measure. Undefined if there are not two. */
+export function validationChange(series: Series): { title: string; from: number; to: number } | undefined {
+  for (const [name, title] of Object.entries(VALIDATED)) {
+    const values = (series.column(name) ?? new Float64Array()).filter((value) => !Number.isNaN(value));
+    if (values.length > 1) return { title, from: values[0] as number, to: values.at(-1) as number };
   }
   return undefined;
 }

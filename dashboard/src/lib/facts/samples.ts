@@ -13,6 +13,10 @@ export interface Sample {
   readonly finished: boolean;
   /** Why the answer breaks off, if not because it is too long. */
   readonly error?: string;
+  /** The reward that the job's grader gave; null if it failed. Only jobs that learn from rewards have it. */
+  readonly reward?: number | null;
+  /** The reward of a grader that the job does not learn from. */
+  readonly audit?: number | null;
 }
 
 /** The samples that a job's model answered at one step. */

@@ -3,6 +3,7 @@
 import { isRecord } from "@/lib/isRecord";
 import type { Method } from "@/lib/schemas/method";
 import type { Schema } from "@/lib/schemas/schema";
+import { jsonProblems } from "@/lib/schemas/jsonOption";
 import { groupSchema, schemaFields } from "@/lib/schemas/schemaFields";
 import { type Problem, problems } from "@/lib/schemas/schemaProblems";
 import type { CreateJob } from "@/types/api";
@@ -24,6 +25,8 @@ export interface Draft {
   objective: string;
   /** The hyperparameters of all objectives that the author looked at. Those of the chosen objective are sent. */
   hyperparameters: Values;
+  /** The options beside the hyperparameters of any objective, such as a grader. A text is JSON that is not yet right. */
+  beside: Values;
   adapter: string;
   /** The options by adapter type, so that a look at another adapter loses nothing. */
   options: Readonly<Record<string, Values>>;
@@ -54,6 +57,7 @@ export const EMPTY_DRAFT: Draft = {
   metadata: [],
   objective: "supervised",
   hyperparameters: {},
+  beside: {},
   adapter: "lora",
   options: {},
   training: {},
@@ -74,6 +78,16 @@ export function objectiveSchema(draft: Draft, offer: Offer): Schema {
   return offer.schemas.objectives[draft.objective]?.hyperparameters ?? {};
 }
 
+/** Returns the schema of what stands beside the hyperparameters of the objective. */
+export function besideSchema(draft: Draft, offer: Offer): Schema {
+  return offer.schemas.objectives[draft.objective]?.beside ?? {};
+}
+
+/** Returns whether the objective has a grader, and so trains on prompts without answers. */
+export function learnsFromRewards(draft: Draft, offer: Offer): boolean {
+  return besideSchema(draft, offer).properties?.grader !== undefined;
+}
+
 /** Returns the values with one of them set, or removed if it is undefined. */
 export function withValue(values: Values, name: string, value: unknown): Values {
   return value === undefined ? without(values, name) : { ...values, [name]: value };
@@ -85,8 +99,8 @@ export function without(values: Values, name: string): Values {
 
 /** Returns the request that is sent. It may hold values that the API does not accept; `problemsOf` finds them. */
 export function requestOf(draft: Draft, offer: Offer): CreateJob {
-  const known = new Set(Object.keys(objectiveSchema(draft, offer).properties ?? {}));
-  const hyperparameters = pick(draft.hyperparameters, (name) => known.has(name));
+  const hyperparameters = known(draft.hyperparameters, objectiveSchema(draft, offer));
+  const asked = { ...known(draft.beside, besideSchema(draft, offer)), ...(!isEmpty(hyperparameters) && { hyperparameters }) };
   const options = draft.options[draft.adapter] ?? {};
   const metadata = Object.fromEntries(draft.metadata.filter(([name, value]) => name || value));
   const { objective } = draft;
@@ -96,9 +110,7 @@ export function requestOf(draft: Draft, offer: Offer): CreateJob {
     ...(draft.validation_file && { validation_file: draft.validation_file }),
     ...(draft.validation_file ? without(draft.top, SPLIT) : draft.top),
     ...(Object.keys(metadata).length && { metadata }),
-    ...((objective !== "supervised" || !isEmpty(hyperparameters)) && {
-      method: { type: objective, [objective]: isEmpty(hyperparameters) ? {} : { hyperparameters } },
-    }),
+    ...((objective !== "supervised" || !isEmpty(asked)) && { method: { type: objective, [objective]: asked } }),
     ...((draft.adapter !== "lora" || !isEmpty(options)) && { adapter: { type: draft.adapter, ...options } }),
     ...(!isEmpty(draft.training) && { training: draft.training }),
     ...(draft.integrations.length && { integrations: draft.integrations }),
@@ -125,6 +137,11 @@ export function triedOf(draft: Draft, offer: Offer): Tried {
 
 const isEmpty = (values: Values) => Object.keys(values).length === 0;
 
+/** Returns the values that the schema names. */
+function known(values: Values, { properties = {} }: Schema): Values {
+  return pick(values, (name) => name in properties);
+}
+
 function pick(values: Values, keeps: (name: string) => boolean): Values {
   return Object.fromEntries(Object.entries(values).filter(([name]) => keeps(name)));
 }
@@ -139,6 +156,7 @@ export function problemsOf(draft: Draft, offer: Offer): Problem[] {
   return [
     ...(draft.model ? [] : [{ path: "model", message: "Choose a base model." }]),
     ...(draft.training_file ? [] : [{ path: "training_file", message: "Choose or upload a training file." }]),
+    ...jsonProblems(draft.beside, besideSchema(draft, offer), besidePath(draft)),
     ...problems(hyperparameters, objectiveSchema(draft, offer), hyperparametersPath(draft)),
     ...problems(adapter ?? { type: draft.adapter }, optionsSchema(draft, offer), "adapter"),
     ...problems(training ?? {}, schemas.training, "training"),
@@ -158,8 +176,12 @@ function metadataProblems(draft: Draft, metadata: unknown, schema: Schema): Prob
   return problems(metadata, schema, path).map(({ message }) => ({ path, message }));
 }
 
-export function hyperparametersPath({ objective }: Draft): string {
-  return `method.${objective}.hyperparameters`;
+export function besidePath({ objective }: Draft): string {
+  return `method.${objective}`;
+}
+
+export function hyperparametersPath(draft: Draft): string {
+  return `${besidePath(draft)}.hyperparameters`;
 }
 
 /** Returns the path of each field of the form, as the API's `param` names it. */
@@ -167,6 +189,7 @@ export function fieldPaths(draft: Draft, offer: Offer): string[] {
   return [
     ...["model", "training_file", "validation_file", SPLIT, "suffix", "seed", "metadata", "integrations", "evaluate"],
     ...["method.type", "adapter.type"],
+    ...Object.keys(besideSchema(draft, offer).properties ?? {}).map((name) => `${besidePath(draft)}.${name}`),
     ...pathsWithin(objectiveSchema(draft, offer), hyperparametersPath(draft)),
     ...pathsWithin(optionsSchema(draft, offer), "adapter"),
     ...["augmentation", ...pathsWithin(offer.schemas.augmentation, "augmentation")],

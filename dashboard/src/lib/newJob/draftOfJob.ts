@@ -48,8 +48,11 @@ export function draftOfJob(job: Job, offer: Offer, { kind, tried }: Choice): Fil
   const options = kind === "auto_rank" ? withAutomaticRank(adapter) : tried ? withoutTried(adapter, tried) : adapter;
   const training = take(job.training, offer.schemas.training, "training");
   const isUsualRate = training.learning_rate === method?.learning_rate || (tried && "training.learning_rate" in tried);
-  const objective = job.method.type;
-  const { hyperparameters } = (job.method as Record<string, unknown>)[objective] as { hyperparameters: unknown };
+  const isOffered = job.method.type in offer.schemas.objectives;
+  const objective = isOffered ? job.method.type : EMPTY_DRAFT.objective;
+  if (!isOffered) leftOut.push(["method", job.method]);
+  const { hyperparameters, ...others } = (isOffered ? (job.method as Record<string, unknown>)[objective] : {}) as Values;
+  const schemas = offer.schemas.objectives[objective];
   const augmentation = take(job.prepared ? null : job.augmentation, offer.schemas.augmentation, "augmentation");
   const draft: Draft = {
     ...EMPTY_DRAFT,
@@ -64,7 +67,8 @@ export function draftOfJob(job: Job, offer: Offer, { kind, tried }: Choice): Fil
     },
     metadata: Object.entries(job.metadata ?? {}),
     objective,
-    hyperparameters: take(hyperparameters, offer.schemas.objectives[objective]?.hyperparameters ?? {}, `method.${objective}.hyperparameters`),
+    hyperparameters: take(hyperparameters, schemas?.hyperparameters ?? {}, `method.${objective}.hyperparameters`),
+    beside: take(others, schemas?.beside ?? {}, `method.${objective}`),
     adapter: job.adapter.type,
     options: { [job.adapter.type]: options },
     training: isUsualRate ? without(training, "learning_rate") : training,
@@ -96,11 +100,12 @@ function withoutTried(options: Values, tried: Tried): Values {
 }
 
 /** Returns what differs from the defaults of an evaluation: they judge the whole validation file. */
-function evaluationOf({ evaluate, validation_file, method }: Job): Values | null {
+function evaluationOf(job: Job): Values | null {
+  const { evaluate, validation_file } = job;
   if (!evaluate) return null;
   const { file, rows, forgetting, criteria } = evaluate;
-  const usual = usualCriteria(method.type);
-  const isUsual = criteria.length === usual.length && criteria.every(({ type, name }, at) => type === usual[at] && name === type);
+  const usual = usualCriteria(job).map(({ type, name = type }) => `${type} ${name}`);
+  const isUsual = isSame(criteria.map(({ type, name }) => `${type} ${name}`), usual);
   return {
     ...(file !== null && file !== validation_file && { file }),
     ...(rows !== null && { rows }),

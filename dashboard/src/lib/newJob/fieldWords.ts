@@ -26,6 +26,16 @@ const WORDS: Record<string, string> = {
   rank_pattern: "Ranks of single modules",
   alpha_pattern: "Alphas of single modules",
   num_virtual_tokens: "Virtual tokens",
+  num_generations: "Answers to each prompt",
+  max_completion_tokens: "Longest answer, in tokens",
+  loss_type: "How the loss weighs tokens",
+  mask_truncated: "Learn nothing from truncated answers",
+  scale_rewards: "Divide advantages by their deviation",
+  epsilon: "Lower bound of the ratio",
+  epsilon_high: "Upper bound of the ratio",
+  compute_multiplier: "Factor on the number of answers",
+  eval_interval: "Steps between validations",
+  "hyperparameters.eval_samples": "Answers to each validation prompt",
   beta: "Beta, the weight of the reference",
   lr_scheduler_type: "Schedule of the learning rate",
   warmup_ratio: "Warmup",
@@ -54,10 +64,13 @@ const WORDS: Record<string, string> = {
   label_order: "Labels to list backwards",
 };
 
-/** Returns the option in the words of the field, such as "Rank"; an option without words of its own is spelt out. */
-export function fieldWords(name: string): string {
+/**
+ * Returns the option in the words of the field, such as "Rank"; an option without words of its own is spelt out. `path`
+ * tells options of one name apart.
+ */
+export function fieldWords(name: string, path = name): string {
   const spelt = name.replaceAll("_", " ");
-  return WORDS[name] ?? spelt.charAt(0).toUpperCase() + spelt.slice(1);
+  return WORDS[path.split(".").slice(-2).join(".")] ?? WORDS[name] ?? spelt.charAt(0).toUpperCase() + spelt.slice(1);
 }
 
 interface TrainingGroup {

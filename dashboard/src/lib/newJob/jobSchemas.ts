@@ -9,7 +9,7 @@ export interface JobSchemas {
   validation_split: Schema;
   augmentation: Schema;
   training: Schema;
-  /** Each objective that the API offers. */
+  /** Each objective that the form offers. */
   objectives: Record<string, ObjectiveSchema>;
   /** The values that a sweep can try: a list for each path in the request. */
   sweep: Schema;
@@ -21,6 +21,8 @@ export interface ObjectiveSchema {
   /** What the objective does, and what a row of its dataset holds: one paragraph each. */
   paragraphs: string[];
   hyperparameters: Schema;
+  /** The options that stand beside the hyperparameters, such as a grader. */
+  beside: Schema;
 }
 
 export interface TrackerSchema {
@@ -60,16 +62,21 @@ function trackersOf(integration: Schema): Record<string, TrackerSchema> {
   return Object.fromEntries(found);
 }
 
-/** Returns each objective. An objective without hyperparameters, such as `reinforcement`, is not offered. */
+/** What the form can set beside the hyperparameters of an objective. */
+const BESIDE: readonly string[] = ["grader", "response_format"];
+
+/** Returns each objective that the form offers. It leaves out an objective that requires what the form cannot set. */
 function objectivesOf(method: Schema): Record<string, ObjectiveSchema> {
   const types = (method.properties?.type?.enum ?? []) as string[];
   const found = types.flatMap((type) => {
     const { description: title = type, ...property } = method.properties?.[type] ?? {};
-    const { description = "", properties } = withoutNull(property);
-    if (!properties?.hyperparameters) return [];
+    const { description = "", properties, required = [] } = withoutNull(property);
+    if (!properties?.hyperparameters || required.some((name) => !BESIDE.includes(name))) return [];
     const hyperparameters = withoutNull(properties.hyperparameters);
+    const others = Object.entries(properties).filter(([name]) => BESIDE.includes(name));
+    const beside: Schema = { properties: Object.fromEntries(others), required };
     const paragraphs = description.split("\n\n").filter(Boolean);
-    return [[type, { title, paragraphs, hyperparameters }] as const];
+    return [[type, { title, paragraphs, hyperparameters, beside }] as const];
   });
   return Object.fromEntries(found);
 }

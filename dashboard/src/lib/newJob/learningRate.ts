@@ -10,8 +10,9 @@ interface PeakLearningRate {
   isUsual: boolean;
 }
 
-/** Returns what an automatic multiplier becomes. Preferences train at a tenth of the usual rates. */
-const usualMultiplier = (objective: string) => (objective === "supervised" ? 1 : 0.1);
+/** What an automatic multiplier becomes. Preferences train at a tenth of the usual rates. */
+const MULTIPLIERS: Record<string, number> = { supervised: 1, reinforcement: 0.2 };
+const usualMultiplier = (objective: string) => MULTIPLIERS[objective] ?? 0.1;
 
 /** Returns the highest rate of the schedule: `learning_rate` times `learning_rate_multiplier`. */
 export function peakLearningRate(draft: Draft, usual: number | undefined): PeakLearningRate {

@@ -60,6 +60,15 @@ export const RECIPES: readonly Recipe[] = [
     training: { learning_rate: 5e-5 },
   },
   {
+    id: "rewards",
+    title: "Rewards",
+    rows: "Prompts without answers; a grader rewards what the model answers",
+    objective: "reinforcement",
+    rank: 16,
+    hyperparameters: {},
+    training: {},
+  },
+  {
     id: "style",
     title: "Style",
     rows: "Prompts, answered in the voice that you want",

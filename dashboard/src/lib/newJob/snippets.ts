@@ -52,7 +52,7 @@ export function cliOf(request: CreateJob, origin: string): string {
     return value == null ? [] : [`${option}=${quoted(String(value))}`];
   });
   const options = method?.type ? (method as Record<string, unknown>)[method.type] : null;
-  const hyperparameters = isRecord(options) && isRecord(options.hyperparameters) ? options.hyperparameters : {};
+  const { hyperparameters, ...beside } = isRecord(options) ? options : {};
   const parts = [
     `tunery ${parameters ? "sweeps" : "jobs"} create ${quoted(training_file)}`,
     `--base-url ${quoted(`${origin}/v1`)}`,
@@ -60,6 +60,7 @@ export function cliOf(request: CreateJob, origin: string): string {
     ...own,
     ...Object.entries(parameters ?? {}).map(([path, values]) => `--try ${quoted(`${path}=${listed(values ?? [])}`)}`),
     ...(method && method.type !== "supervised" ? [parameters ? setting("method.type", method.type) : `--method ${quoted(method.type)}`] : []),
+    ...settings(`method.${method?.type}`, beside),
     ...settings(`method.${method?.type}.hyperparameters`, hyperparameters),
     ...(request.validation_split == null ? [] : [setting("validation_split", request.validation_split)]),
     ...settings("augmentation", request.augmentation),

@@ -4,6 +4,7 @@ import { useMayWrite } from "@/api/project/session";
 import { isUnderWay, useWork } from "@/api/work/work";
 import type { EvalSearch } from "@/lib/addresses/evalSearch";
 import { type ChosenRuns, hasCompleted } from "@/lib/evals/chosenRuns";
+import { samplesWords } from "@/lib/evals/evalWords";
 import { counted, NOTHING, significant } from "@/lib/text/format";
 import { Ago } from "@/components/basics/Ago";
 import { Confirm } from "@/components/dialogs/Confirm";
@@ -62,15 +63,27 @@ function Model({ run }: { run: EvalRun }) {
       {run.model && run.model !== run.name && <span className="fact block break-all">{run.model}</span>}
       <span className="fact block">
         <Ago unix={run.created_at} />
-        {total > 0 && ` · ${counted(total, "row")}`}
+        {total > 0 && ` · ${counted(total, isSampled(run) ? "answer" : "row")}`}
         {errored > 0 && `, ${errored} could not be judged`}
       </span>
     </>
   );
 }
 
+const isSampled = (run: EvalRun) => run.criteria.some(({ sampled }) => sampled);
+
 function Value({ result }: { result: CriterionResult | undefined }) {
-  return result ? <Estimate value={significant(result.value)} interval={result} /> : NOTHING;
+  if (!result) return NOTHING;
+  return (
+    <>
+      <Estimate value={significant(result.value)} interval={result} />
+      {samplesWords(result).map((words) => (
+        <span key={words} className="fact block whitespace-nowrap" title={result.sampled?.advice}>
+          {words}
+        </span>
+      ))}
+    </>
+  );
 }
 
 function Remove({ run }: { run: EvalRun }) {

@@ -81,7 +81,9 @@ function Row({ row, word }: { row: RowPreview; word: string }) {
   return (
     <>
       {!row.is_learnt && (
-        <p className="text-warn">Training leaves {word} {row.line} out: nothing is left to learn.</p>
+        <p className="text-warn">
+          Training leaves {word} {row.line} out: nothing is left to learn, or it is a prompt that is too long.
+        </p>
       )}
       {(row.conversations ?? []).map((conversation, at) => (
         <Conversation key={at} where={lineWords(word, row.line)} conversation={conversation} />

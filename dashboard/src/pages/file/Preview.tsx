@@ -68,6 +68,13 @@ export function RowView({ row }: { row: Row }) {
           />
         </div>
       );
+    case "prompt":
+      return (
+        <div className="grid gap-2">
+          <Conversation messages={row.prompt} />
+          {row.beside && <code className="block font-mono text-xs break-all text-muted">{cut(row.beside)}</code>}
+        </div>
+      );
     case "text":
       return <code className="block font-mono text-xs break-all whitespace-pre-wrap">{cut(row.text)}</code>;
   }

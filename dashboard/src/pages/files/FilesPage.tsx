@@ -15,7 +15,7 @@ export function FilesPage() {
       <PageTitle title="Files" />
       {mayWrite ? <Uploads /> : <ReadsOnly />}
       <div className="card">
-        <PagedList list={files} empty="No file yet. Training data are chat rows, pairs of answers or labelled answers.">
+        <PagedList list={files} empty="No file yet. Training data are chat rows, pairs of answers, labelled answers or prompts.">
           {(items) => <FileTable files={items} mayWrite={mayWrite} />}
         </PagedList>
       </div>

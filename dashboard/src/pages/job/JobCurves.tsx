@@ -5,7 +5,7 @@ import type { LiveJob } from "@/api/live/liveJob";
 import { type CurveSearch, USUAL_SMOOTHING } from "@/lib/addresses/curveSearch";
 import { useVersion } from "@/lib/browser/changing";
 import { axesOf, axisOf, type Steps } from "@/lib/charts/axes";
-import { chartSpecs } from "@/lib/charts/chartSpecs";
+import { jobCharts } from "@/lib/charts/chartSpecs";
 import { hasEnded, stepsPerEpoch } from "@/lib/facts/jobFacts";
 import { CurveControls } from "@/components/charts/CurveControls";
 import { ThinnedNote } from "@/components/charts/ThinnedNote";
@@ -29,7 +29,7 @@ export function JobCurves({ job, live }: { job: Job; live: LiveJob }) {
   const change = (changed: CurveSearch) =>
     void navigate({ search: { ...search, ...changed }, replace: true, resetScroll: false });
   const names = series.names.join();
-  const specs = useMemo(() => chartSpecs(names ? names.split(",") : []), [names]);
+  const specs = useMemo(() => jobCharts(names ? names.split(",") : []), [names]);
   const steps: Steps = { series, stepsPerEpoch: stepsPerEpoch(job) };
   const axes = axesOf([steps]);
   const axis = axisOf(x, axes);
@@ -45,10 +45,11 @@ export function JobCurves({ job, live }: { job: Job; live: LiveJob }) {
         <p className="text-muted">This job had a single step, so each chart has one point and no curve.</p>
       )}
       <div className="grid gap-3 lg:grid-cols-3">
-        {specs.map((spec) => (
+        {specs.map((spec, at) => (
           <ChartCard
             key={spec.metric}
             spec={spec}
+            isWide={at === 0}
             steps={steps}
             version={version}
             jobId={job.id}

@@ -9,7 +9,7 @@ from api.admission import store_threads
 from api.http.paging import PAGE_BYTES
 from core.evals.results import Record
 from tests.fixtures.service.api import Api, Tenant, refusal
-from tests.fixtures.work.evals_api import CHECK, EVALS, finish_run, judged, make_eval, make_run
+from tests.fixtures.work.evals_api import CHECK, EVALS, finish_run, judged, make_eval, make_run, sampled
 
 ROWS = 130  # more than one file has
 WON, LOST, FAILED = range(100, 112), (7, 3), 5  # the rows that the tuned model wins, loses, cannot do
@@ -159,6 +159,31 @@ def test_runs_on_other_rows_are_not_compared(api: Api, alice: Tenant, eval_id: s
     error = refusal(compared(alice, eval_id, base, other), 400, "tuned", "different_rows")
     assert "row 111" in error["message"]
     refusal(changed(alice, eval_id, base, other, change="better"), 400, "tuned", "different_rows")
+
+
+def test_all_samples_of_a_row_count_as_one_row_of_the_comparison(
+    api: Api, alice: Tenant, eval_id: str
+) -> None:
+    """Twelve rows of which four have become better are too few to tell, however often they are sampled."""
+
+    def run(better: int) -> str:
+        run_id = make_run(alice, eval_id, sampling_params={"n": 16})
+        finish_run(api, run_id, *sampled([[row < better or row > 8] * 16 for row in range(12)]))
+        return run_id
+
+    base, tuned = run(0), run(4)
+    found = compared(alice, eval_id, base, tuned).json()
+    (criterion,) = found["criteria"]
+    assert (found["compared_rows"], criterion["rows"]) == (192, {"better": 4, "worse": 0, "equal": 8})
+    assert criterion["difference"] == pytest.approx(4 / 12)
+    assert criterion["p_value"] > 0.05
+    worse = changed(alice, eval_id, tuned, base, change="worse", limit=100).json()["data"]
+    assert [row["datasource_item_id"] for row in worse] == [row for row in range(4) for _ in range(16)]
+
+    once = make_run(alice, eval_id)
+    finish_run(api, once, [judged(row) for row in range(192)])
+    error = refusal(compared(alice, eval_id, base, once), 400, "tuned", "different_rows")
+    assert "16 samples of each row" in error["message"]
 
 
 def test_a_run_that_has_not_completed_is_not_compared(alice: Tenant, eval_id: str, base: str) -> None:

@@ -85,7 +85,7 @@ def test_metrics_without_a_template_need_no_more_than_their_type(alice: Tenant) 
 @pytest.mark.parametrize(
     ("criterion", "place", "code"),
     [
-        ({"type": "python", "name": "p", "source": "x"}, "testing_criteria.1", "grader_not_available"),
+        ({"type": "python", "name": "p", "source": "x"}, "testing_criteria.1.source", "invalid_value"),
         (CHECK, "testing_criteria.1.name", "duplicate_name"),
         ({**SIMILAR, "input": "{{ 1 + 1 }}"}, "testing_criteria.1.input", "invalid_value"),
         (

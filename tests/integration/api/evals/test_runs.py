@@ -34,6 +34,7 @@ from tests.fixtures.work.evals_api import (
     make_eval,
     make_run,
     report_of,
+    sampled,
     take_run,
 )
 
@@ -77,6 +78,25 @@ def test_the_official_client_reads_a_run_from_its_beginning_to_its_end(
     (listed,) = [run for run in runs.list(eval_id, status="completed") if run.id == made.id]
     strictly(RunListResponse, listed.model_dump())
     strictly(RunDeleteResponse, runs.delete(made.id, eval_id=eval_id).model_dump())
+
+
+def test_a_run_with_several_samples_of_each_row_shows_whether_there_is_anything_to_learn(
+    api: Api, alice: Tenant, eval_id: str
+) -> None:
+    several = {**ROWS, "sampling_params": {"n": 4}}
+    made = alice.openai.evals.runs.create(eval_id, data_source=several)
+    strictly(RunCreateResponse, made.model_dump())
+    finish_run(api, made.id, *sampled([[False] * 4, [True, False, False, False], [True] * 4]))
+    shown = alice.http.get(f"{EVALS}/{eval_id}/runs/{made.id}").json()
+    strictly(RunRetrieveResponse, alice.openai.evals.runs.retrieve(made.id, eval_id=eval_id).model_dump())
+    assert shown["result_counts"] == {"total": 12, "passed": 5, "failed": 7, "errored": 0}
+    found = shown["criteria"][0]["sampled"]
+    assert found["pass_at_k"] == pytest.approx({"1": 5 / 12, "2": 1.5 / 3, "4": 2 / 3})
+    assert (found["rows"], found["rows_without_variance"], found["verdict"]) == (3, 2, "learnable")
+    assert (found["rows_never_passed"], found["rows_always_passed"]) == (1, 1)
+    assert [row["datasource_item_id"] for row in found["worst"]] == [0, 1, 2]
+    items = list(alice.openai.evals.runs.output_items.list(made.id, eval_id=eval_id))
+    assert [item.datasource_item_id for item in items] == [0] * 4 + [1] * 4 + [2] * 4
 
 
 def test_a_run_that_failed_says_why(api: Api, alice: Tenant, eval_id: str) -> None:
@@ -190,6 +210,12 @@ def inline(*content: dict[str, Any]) -> dict[str, Any]:
             "data_source.sampling_params.reasoning_effort",
             "unsupported_parameter",
         ),
+        (source(sampling_params={"n": 65}), "data_source.sampling_params.n", "invalid_value"),
+        (
+            source(sampling_params={"n": 2, "temperature": 0.0}),  # both answers would be equal
+            "data_source.sampling_params.temperature",
+            "invalid_value",
+        ),
         (
             source(
                 input_messages={
@@ -231,9 +257,23 @@ def test_loss_needs_a_model_and_rows_with_an_answer(alice: Tenant) -> None:
         alice.http.post(url, json={"data_source": ROWS}), 400, "data_source.source.content.0", "invalid_row"
     )
     assert "not a row of a training file" in error["message"]
+    prompt = {"messages": [{"role": "user", "content": "2 + 3"}], "sum": 5}
+    asked = {"type": "completions", "model": BASE_MODEL, "source": inline({"item": prompt})}
+    error = refusal(
+        alice.http.post(url, json={"data_source": asked}), 400, "data_source.source.content.0", "invalid_row"
+    )
+    assert "it has no answer, which 'loss'" in error["message"]
     file = {"type": "file_id", "id": alice.upload()}
     asked = {"type": "completions", "model": BASE_MODEL, "source": file}
     assert alice.http.post(url, json={"data_source": asked}).status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["loss", "token_accuracy", "label_f1"])
+def test_criteria_that_judge_a_row_once_take_no_several_samples(alice: Tenant, kind: str) -> None:
+    url = f"{EVALS}/{make_eval(alice, testing_criteria=[CHECK, {'type': kind}])}/runs"
+    several = {"data_source": source(sampling_params={"n": 2})}
+    refused = refusal(alice.http.post(url, json=several), 400, "data_source.sampling_params.n")
+    assert f"the criterion '{kind}'" in refused["message"]
 
 
 def test_rows_must_have_the_fields_that_the_schema_requires(alice: Tenant) -> None:
@@ -301,6 +341,10 @@ def test_more_rows_than_a_run_may_have_need_a_limit(api: Api, alice: Tenant) -> 
             assert alice.http.post(url, json={"data_source": limited}).status_code == 200
         answer = alice.http.post(url, json={"data_source": many})
         refusal(answer, 400, "data_source.source.content", "too_many_rows")
+        twice = source(source=inline(*ITEMS[:2] * 6), sampling_params={"n": 2})
+        answer = alice.http.post(url, json={"data_source": twice})
+        refused = refusal(answer, 400, "data_source.source.content", "too_many_rows")
+        assert "at most 10 rows" in refused["message"]
 
 
 def test_a_long_file_is_not_counted_when_a_run_is_created(api: Api, alice: Tenant, eval_id: str) -> None:

@@ -4,9 +4,10 @@ import json
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from core.storage.object_store import task_prefix
-from core.tables import File, Task
+from core.tables import File, Task, TokenCount
 from core.work import lease as leases
 from tests.fixtures.models.templates import FAMILIES, bytes_with
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal, row
@@ -168,6 +169,22 @@ def test_estimates_are_exact_once_a_check_has_measured_all_rows(
     assert tokens["exact"]
     assert tokens["count"] == sum(len(each.tokens_L) for each in trained)
     assert tokens["longest_row"] == 512
+
+
+def test_prompts_are_measured_whole_and_those_that_are_too_long_are_not_counted(
+    api: Api, tenant: Tenant, tokenizer: Any
+) -> None:
+    rows = [{"messages": [{"role": "user", "content": "x" * (n + 1)}], "n": n} for n in (*range(12), 600)]
+    file_id = tenant.upload(lines(*rows))
+    check = checked(api, tenant, file_id, model=BASE_MODEL)
+    (found,) = (each for each in check["report"]["findings"] if each["code"] == "prompt_too_long")
+    rendering = Rendering(tokenizer, 512, "file", "prompt")
+    lengths = [rendering.conversations(0, each)[0].tokens for each in rows]
+    assert found["line"] == 13
+    assert f"the prompt has {lengths[-1]:,} tokens, more than 512" in found["message"]
+    with api.sessions() as session:
+        count = session.scalars(select(TokenCount).where(TokenCount.file_id == file_id)).one()
+    assert (count.rendering, count.rows, count.tokens) == ("prompt", 12, sum(lengths[:-1]))
 
 
 def test_rows_beyond_the_measured_ones_are_estimated_with_their_ratio(

@@ -26,6 +26,7 @@ from worker.supervisor import janitor
 from worker.supervisor.emptying import RETRY
 
 GOOD = json.dumps(row()).encode()
+PROMPT = b'{"messages": [{"role": "user", "content": "x"}]}'
 
 
 def post(tenant: Tenant, content: bytes, purpose: str = "fine-tune") -> httpx.Response:
@@ -134,6 +135,8 @@ def test_a_checked_file_tells_its_hash_and_how_many_rows_of_which_kind(alice: Te
         for id_ in (alice.upload(dataset(12)), alice.upload(b"anything", "user_data"))
     )
     assert (chat["rows"], chat["kind"]) == (12, "chat")
+    prompts = post(alice, PROMPT + b"\n" + PROMPT).json()
+    assert (prompts["rows"], prompts["kind"]) == (2, "prompt")
     assert chat["sha256"] == hashlib.sha256(dataset(12)).hexdigest()
     assert (other["rows"], other["kind"]) == (None, None)
 
@@ -174,7 +177,8 @@ def test_a_filename_is_made_harmless(sent: str, kept: str) -> None:
             "messages[0].role",
             id="unknown role",
         ),
-        pytest.param(b'{"messages": [{"role": "user", "content": "x"}]}', 1, "messages", id="no assistant"),
+        pytest.param(GOOD + b"\n" + PROMPT, 2, "messages", id="no assistant"),
+        pytest.param(PROMPT + b"\n" + GOOD, 2, "messages[1].role", id="an answer"),
         pytest.param(GOOD + b"\n" + "{'é'}".encode("latin-1"), 2, "", id="wrong encoding"),
         pytest.param(dataset(3).decode().encode("utf-16"), 1, "", id="UTF-16"),
         pytest.param(GOOD + b"\n" + b'{"messages": "' + b"x" * 5_000_000 + b'"}', 2, "", id="a line of 5 MB"),

@@ -96,6 +96,20 @@ def test_a_labelled_file_has_every_judged_answer(team: Tenant) -> None:
     assert file["kind"] == "labelled"
 
 
+def test_a_file_of_prompts_has_what_was_asked_and_corrections_for_graders(team: Tenant) -> None:
+    earlier = [USER, said("hello"), {"role": "user", "content": "2 + 3"}]
+    store(team, "6", messages=earlier)
+    rate(team, store(team, "bad"), corrected_answer="mended")
+    store(team, "cut", finish_reason="length")
+    file = make(team, kind="prompt")
+    assert rows(team, file) == [
+        {"messages": earlier},
+        {"messages": [USER], "reference": "mended"},
+        {"messages": [USER]},
+    ]
+    assert (file["kind"], file["rows"]) == ("prompt", 3)
+
+
 def test_a_selection_narrows_by_model_metadata_rating_and_time(team: Tenant) -> None:
     rate(team, store(team, "chosen", metadata={"topic": "a", "n": "1"}), rating="up")
     rate(team, store(team, "model", model="other", metadata={"topic": "a"}), rating="up")

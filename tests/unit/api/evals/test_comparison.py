@@ -6,9 +6,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from api.evals.comparison.significance import holm, mid_p_mcnemar
+from api.evals.comparison.correction import holm
 from api.evals.comparison.statistics import compare, corrected
 from core.evals.results import CriterionComparison
+from core.evals.statistics.significance import mid_p_mcnemar
 from tests.fixtures.work.eval_results import EXACT_MATCH, LABEL_F1, LOSS, SIMILARITY, labelled, losses, scored
 
 PAIRS = 200

@@ -15,6 +15,7 @@ from core.catalog import BaseModelEntry
 from core.estimates.job.devices import CARDS, cpu, gpu
 from core.estimates.job.report import DeviceEstimate, Estimate
 from core.jobs.ancestor import Ancestor
+from core.jobs.measured import rate_of
 from core.jobs.spec import JobSpec, TrainingOptions
 from core.methods.low_rank import LoraAdapter
 from core.methods.registry import AdapterOptions
@@ -23,6 +24,7 @@ from core.methods.whole import FullTuning
 from core.objectives.dpo import Dpo
 from core.objectives.hyperparameters import Hyperparameters
 from core.objectives.registry import AnyObjective
+from core.objectives.reinforcement import Reinforcement
 from core.objectives.supervised import Supervised
 
 LLAMA_8B = {
@@ -228,3 +230,50 @@ def test_a_driver_s_name_is_recognised(title: str, card: str) -> None:
 
 def test_a_card_with_a_similar_name_is_another_one() -> None:
     assert gpu("NVIDIA L40S", 10**9, 2).flops != L4.flops
+
+
+def rewarded(**asked: Any) -> Reinforcement:
+    grader = {"type": "string_check", "name": "a", "input": "a", "reference": "b", "operation": "eq"}
+    return Reinforcement.model_validate({"grader": grader, "eval_interval": 25, **asked})
+
+
+def test_rewards_take_a_row_for_each_answer_at_its_longest() -> None:
+    found = estimated(objective=rewarded(num_generations=4, max_completion_tokens=100), validation=ROWS)
+    tokens = found.tokens
+    assert tokens.sampled == 2 * 1000 * 4 * 100
+    assert tokens.count == 2 * 4 * 200_000 + tokens.sampled
+    assert (tokens.longest_row, tokens.exact) == (612, False)
+    assert tokens.least == 2 * 4 * (200_000 + 1000), "an answer has a token at least"
+    assert tokens.computed == 2 * 200_000 + tokens.sampled, "a prompt is computed once for all of its answers"
+    assert (found.steps.count, found.steps.exact) == (250, True)
+    assert found.steps.evaluations == 11, "before the first step, and after each 25th"
+
+
+def test_rewards_promise_no_time_and_say_why() -> None:
+    found = estimated(objective=rewarded(), validation=ROWS)
+    assert on(found, "h100").fits
+    assert all(each.seconds is None and each.price is None for each in found.devices)
+    assert [reason.partition(":")[0] for reason in found.unknown[:2]] == [
+        "Time and price",
+        "The exact number of tokens",
+    ]
+
+
+def test_longer_answers_and_more_of_them_take_more() -> None:
+    few, many, long = (
+        estimated(objective=rewarded(**asked), validation=ROWS)
+        for asked in ({"num_generations": 4}, {"num_generations": 8}, {"max_completion_tokens": 2048})
+    )
+    sampled = [each.operations.sampling for each in (few, many) if each.operations]
+    assert 1.5 < sampled[1] / sampled[0] < 2, "prompts are computed once"
+    assert few.disk == many.disk, "answers are not kept with the rows"
+    few_bytes, long_bytes = (
+        each.memory.activations_bytes for each in (on(few, "h200"), on(long, "h200")) if each.memory
+    )
+    assert few_bytes < long_bytes
+
+
+def test_a_job_with_rewards_says_nothing_of_the_speed_of_others() -> None:
+    measured = {"trained_seconds": 100.0, "trained_tokens": 400_000}
+    assert rate_of(estimated().model_dump(mode="json"), measured)
+    assert rate_of(estimated(objective=rewarded()).model_dump(mode="json"), measured) is None

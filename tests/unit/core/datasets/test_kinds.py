@@ -25,6 +25,7 @@ WHOLE = {"chosen": [SYSTEM, USER, GOOD], "rejected": [SYSTEM, USER, BAD]}
 SHAREGPT = {"conversations": [HUMAN], "chosen": GPT, "rejected": {"from": "gpt", "value": "Who knows."}}
 LABELLED = {"messages": [USER, GOOD], "label": True}
 COMPLETION = {"prompt": [USER], "completion": [BAD], "label": False}
+PROMPT = {"messages": [SYSTEM, USER], "answer": "It is."}
 
 
 def check(*rows: Any) -> Report:
@@ -142,7 +143,7 @@ VALUES = st.recursive(
 ROWS = st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=4)
 CHANGED = st.builds(
     lambda row, changes: {**row, **changes},
-    st.sampled_from([OPENAI, TRL, WHOLE, SHAREGPT, LABELLED, COMPLETION]),
+    st.sampled_from([OPENAI, TRL, WHOLE, SHAREGPT, LABELLED, COMPLETION, PROMPT]),
     st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=2),
 )
 
@@ -158,3 +159,5 @@ def test_nothing_raises_and_what_is_accepted_can_be_read(row: Any) -> None:
     if report.ok and report.kind == "labelled":
         prompt, answer, desirable = labelled(row)
         assert (answer["role"], bool(prompt), type(desirable)) == ("assistant", True, bool)
+    if report.ok and report.kind == "prompt":
+        assert row["messages"][-1]["role"] in ("user", "tool")

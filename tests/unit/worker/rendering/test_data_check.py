@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from core.datasets.checks.report import DataFinding
+from core.datasets.kinds import Kind
 from tests.fixtures.models.templates import FAMILIES, bytes_with
 from worker.rendering.data_check import DataCheck, told
 from worker.rendering.render import Rendering
@@ -19,11 +20,18 @@ def chat(question: str, answer: str) -> dict[str, Any]:
 
 
 def checked(
-    rows: list[dict[str, Any]], param: str = "training_file", training: Any = None, **options: int
+    rows: list[dict[str, Any]],
+    param: str = "training_file",
+    training: Any = None,
+    kind: Kind = "chat",
+    **options: int,
 ) -> tuple[DataCheck, list[DataFinding]]:
     template, special, _ = FAMILIES["chatml"]
-    request = RenderRequest(param, "chat", 200, 10**6, None, b"", Path(), training_rows=training)
-    check, rendering = DataCheck(request, **options), Rendering(bytes_with(template, special), 200, param)
+    request = RenderRequest(param, kind, 200, 10**6, None, b"", Path(), training_rows=training)
+    check, rendering = (
+        DataCheck(request, **options),
+        Rendering(bytes_with(template, special), 200, param, kind),
+    )
     list(rendering.render(check.over(enumerate(rows, 1))))
     return check, check.findings(rendering)
 
@@ -52,6 +60,16 @@ def test_rows_of_the_training_file_are_found_in_the_validation_file() -> None:
     assert check.compares
     assert brief(found) == [("validation_file", "leaked_row", 1, [2])]
     assert "the training file has this row" in told(found[0])
+
+
+def test_prompts_that_are_too_long_and_those_of_the_training_file_are_found() -> None:
+    def prompt(asked: str, **more: Any) -> dict[str, Any]:
+        return {"messages": [{"role": "user", "content": asked}], **more}
+
+    training, found = checked([*map(prompt, WORDS), prompt("x" * 300)], kind="prompt")
+    assert brief(found) == [("training_file", "prompt_too_long", 1, [13])]
+    _, found = checked([prompt("new"), prompt("ten", sum=1)], "validation_file", training.rows, "prompt")
+    assert brief(found) == [("validation_file", "leaked_row", 1, [2])]
 
 
 def test_only_the_first_rows_are_checked() -> None:

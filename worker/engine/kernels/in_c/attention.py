@@ -8,7 +8,7 @@ from torch import Tensor
 
 from worker.engine.kernels.in_c.calls import kernel, pointers, threads
 
-SIZE = 64  # a head has a multiple of so many numbers
+SIZE, SIZE_IN_FP32 = 64, 16  # a head has a multiple of so many numbers
 
 
 class Sight(Protocol):
@@ -35,8 +35,12 @@ def probabilities(q: Tensor, k: Tensor, sight: Sight, scale: float) -> Tensor | 
 
 
 def attended(q: Tensor, k: Tensor, v: Tensor, sight: Sight, scale: float) -> tuple[Tensor, Tensor] | None:
-    """Return the `probabilities` p, and p v, [B, R, E]. v is [B, K, E]."""
-    if (built := _built(q, k, v)) is None:
+    """Return the `probabilities` p, and p v, [B, R, E]. v is [B, K, E].
+
+    In fp32, p v has the bits that the sampler's step computes, whatever rows and keys are beside.
+    """
+    built = _built_in_fp32(q, k, v) if q.dtype is torch.float32 else _built(q, k, v)
+    if built is None:
         return None
     o = q.new_empty(q.shape)
     return _attend(built, q, k, v, o, sight, scale), o
@@ -80,16 +84,22 @@ def gradients(
 
 
 def _built(x: Tensor, *others: Tensor) -> CDLL | None:
-    if (
-        x.dtype is not torch.bfloat16
-        or x.shape[2] % SIZE
-        or any(each.stride(2) != 1 for each in (x, *others))
-    ):
+    if x.dtype is not torch.bfloat16 or x.shape[2] % SIZE:
         return None
-    built = kernel("attention", x, *others)
-    if built is None or not built.has_pairs():
+    built = _built_for_rows(x, *others)
+    return built if built is not None and built.has_pairs() else None
+
+
+def _built_in_fp32(x: Tensor, *others: Tensor) -> CDLL | None:
+    return None if x.shape[2] % SIZE_IN_FP32 else _built_for_rows(x, *others)
+
+
+def _built_for_rows(*tensors: Tensor) -> CDLL | None:
+    """Return the kernels if the numbers of each row lie side by side."""
+    if any(each.stride(2) != 1 for each in tensors):
         return None
-    built.room.restype = c_int64
+    if (built := kernel("attention", *tensors)) is not None:
+        built.room.restype = c_int64
     return built
 
 

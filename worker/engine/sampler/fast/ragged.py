@@ -29,6 +29,8 @@ from worker.engine.sampler.running import Chunk
 # Tokens of a chunk. PyTorch multiplies more of them so much faster that its calls do not matter: measured.
 # On a base in few bits, PyTorch has to make each weight first. With pairs of bf16, C is as fast for more too.
 MOST_IN_C, MOST_IN_C_IN_FEW_BITS, MOST_IN_PAIRS = 40, 96, 512
+# In fp32 the step computes all of them, because it has the bits of the training
+MOST_IN_C_IN_FP32 = 1 << 31
 
 
 class RaggedDecoder(RaggedStep):
@@ -120,6 +122,8 @@ class RaggedDecoder(RaggedStep):
 
 
 def _most_in_c(decoder: Decoder, native: NativeStep | None) -> int:
+    if decoder.dtype is torch.float32:
+        return MOST_IN_C_IN_FP32
     if any(isinstance(group.weight, QuantisedWeight) for group in decoder.groups.values()):
         return MOST_IN_C_IN_FEW_BITS
     return MOST_IN_PAIRS if native and native.has_pairs else MOST_IN_C

@@ -1,8 +1,9 @@
 """Makes items of rows, and keeps them on the disk: a data source may be larger than the memory.
 
-An item is what templates see. A line `{"item": …}` gives it as it is. A row of a training file, in any of the
-three formats, is an item with two more fields: `input`, the messages before the last answer, and `reference`,
-the text of that answer. Such a row is also kept as a conversation, which is rendered as in training.
+An item is what templates see. A line `{"item": …}` gives it as it is. A row of a training file with answers
+is an item with two more fields: `input`, the messages before the last answer, and `reference`, the text of
+that answer. Such a row is also kept as a conversation, which is rendered as in training. A prompt without an
+answer is an item with its messages as `input`, unless it has a key of this name.
 """
 
 import json
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from core.datasets.chat_rules import content_text
-from core.datasets.kinds import kind_of
+from core.datasets.kinds import Kind, is_unanswered, kind_of
 from core.datasets.labelled_rules import labelled
 from core.datasets.preference_rules import pair
 from core.datasets.row_check import RULES
@@ -28,6 +29,7 @@ PARAM = "data_source"  # the field of the request that named the rows
 MAX_DEPTH = 64
 LOOK_BYTES = 16 * 1024**2  # that are written between two looks at the disk
 NOT_TRAINING = "it has none of the fields of a row of a training file, such as 'messages'"
+WITHOUT_ANSWER = "it is a prompt without an answer"
 
 Messages = list[dict[str, Any]]
 
@@ -37,7 +39,8 @@ class Item:
     """One row. `line` is its number in its file, from 1, and `sample` the answer that the row came with.
 
     `conversation` has the messages of a row of a training file, with their weights, and `tools` what the row
-    declares. For other rows, `no_row` says why they have none.
+    declares. For other rows, `no_row` says why they have none. `prompt` has the messages of a prompt without
+    an answer.
     """
 
     line: int
@@ -46,6 +49,7 @@ class Item:
     conversation: Messages | None = None
     tools: Messages | None = None
     no_row: str | None = None
+    prompt: Messages | None = None
 
 
 def item_of(line: int, row: Any, beside: Mapping[str, Any] | None = None) -> Item:
@@ -67,13 +71,16 @@ def invalid(line: int, reason: str) -> JobError:
 
 def _with_answer(line: int, item: dict[str, Any], sample: dict[str, Any] | None) -> Item:
     """Add `input` and `reference` to the row of a training file. Other items stay as they are."""
-    kind = kind_of(item)
+    kind: Kind | None = "prompt" if is_unanswered(item) else kind_of(item)
     if kind is None:
         return Item(line, item, sample, no_row=NOT_TRAINING)
     finding = next(RULES[kind](item), None)
     if finding is not None:
         return Item(line, item, sample, no_row=f"{finding.field}: {finding.message}".removeprefix(": "))
     match kind:
+        case "prompt":
+            asked = item["messages"]
+            return Item(line, {"input": asked, **item}, sample, no_row=WITHOUT_ANSWER, prompt=asked)
         case "chat":
             prompt, answer = item["messages"][:-1], item["messages"][-1]
             conversation = item["messages"]
@@ -115,10 +122,13 @@ def _require_shallow(line: int, value: Any) -> None:
 
 
 class Items:
-    """The items of a run, in their order, in a file without a name."""
+    """The items of a run's records, in their order, in a file without a name.
 
-    def __init__(self, folder: Path, look_bytes: int = LOOK_BYTES) -> None:
-        self._look_bytes = look_bytes
+    `samples` records that follow each other have the same item.
+    """
+
+    def __init__(self, folder: Path, samples: int = 1, look_bytes: int = LOOK_BYTES) -> None:
+        self.samples, self._look_bytes = samples, look_bytes
         self._folder, self._file = folder, nameless_file(folder)
         self._ends = array("q", [0])
         self._looked_up_to = 0
@@ -137,10 +147,11 @@ class Items:
             self._looked_up_to = self._ends[-1] + self._look_bytes
 
     def __len__(self) -> int:
-        return len(self._ends) - 1
+        return self.samples * (len(self._ends) - 1)
 
     def __getitem__(self, index: int) -> Item:
-        start, end = self._ends[index], self._ends[index + 1]
+        row = index // self.samples
+        start, end = self._ends[row], self._ends[row + 1]
         return Item(**json.loads(os.pread(self._file.fileno(), end - start, start)))
 
     def close(self) -> None:

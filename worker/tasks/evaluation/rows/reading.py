@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 from core.errors import JobError
 from core.evals.criteria import OF_THE_ROWS_ANSWER, Criterion
+from core.evals.data_sources import DataSource
 from core.evals.run_request import RunRequest
 from worker.rows.row_store import nameless_file
 from worker.tasks.evaluation.rows.items import PARAM, Item, Items, item_of
 from worker.tasks.evaluation.rows.rendering import RenderedRows, render_rows
-from worker.tasks.evaluation.rows.sources import Source, rows_of
+from worker.tasks.evaluation.rows.sources import rows_of
 from worker.tasks.frame.work import Work
 
 
@@ -29,10 +30,10 @@ def read_rows(work: Work, request: RunRequest, criteria: Sequence[Criterion], fo
     needs_tokens = any(criterion.type in OF_THE_ROWS_ANSWER for criterion in criteria)
     if needs_tokens and request.served is None:
         raise JobError("no_model", "Loss and token accuracy need a model, and this run asks none.", "model")
-    items = Items(folder)
+    items = Items(folder, request.data_source.samples_per_row)
     with nameless_file(folder) as content:
         conversations = _Conversations(content)
-        for item in _items(work, request.data_source.source, folder):
+        for item in _items(work, request.data_source, folder):
             items.add(item)
             if needs_tokens:
                 conversations.add(item)
@@ -49,9 +50,10 @@ def read_rows(work: Work, request: RunRequest, criteria: Sequence[Criterion], fo
         return ReadRows(items, render_rows(work, request.served["base"], content, folder))
 
 
-def _items(work: Work, source: Source, folder: Path) -> Iterator[Item]:
+def _items(work: Work, asked: DataSource, folder: Path) -> Iterator[Item]:
     """Yield the items of a data source. Raises JobError for an unusable row, and for too many or no rows."""
-    most, count = work.settings.max_eval_rows, 0
+    source, count = asked.source, 0
+    most = work.settings.max_eval_rows // asked.samples_per_row
     for row in islice(rows_of(work, source, folder), getattr(source, "limit", None)):
         item, count = item_of(*row), count + 1
         if count > most:

@@ -1,6 +1,7 @@
 import { useState } from "react";
 
 import { hasEnded, hasSamples } from "@/lib/facts/jobFacts";
+import { hasRewards } from "@/lib/jobs/rewardedRows";
 import { answeredRows, beginningOf, type Evaluation, matches, matchWords, type Sample } from "@/lib/facts/samples";
 import { integer } from "@/lib/text/format";
 import { Icon } from "@/components/basics/Icon";
@@ -9,6 +10,8 @@ import { SampleText } from "@/components/basics/SampleText";
 import { Failure } from "@/components/page/Notice";
 import { Section } from "@/components/page/Section";
 import type { Job } from "@/types/api";
+
+import { RewardedAnswers } from "./RewardedAnswers";
 
 interface AnswersProps {
   job: Job;
@@ -23,6 +26,7 @@ interface AnswersProps {
 export function Answers({ job, evaluations, failure }: AnswersProps) {
   const [step, setStep] = useState<number | null>(null);
   if (!hasSamples(job)) return null;
+  if (hasRewards(evaluations)) return <RewardedAnswers evaluations={evaluations} />;
   const before = beginningOf(evaluations);
   const shown = evaluations.find((one) => one.step === step) ?? evaluations.at(-1);
   return (

@@ -5,7 +5,7 @@ import { adapterQuery, cardQuery } from "@/api/project/adapters";
 import { useMayWrite } from "@/api/project/session";
 import type { Series } from "@/lib/charts/series";
 import { snippetsOf } from "@/lib/facts/adapterFacts";
-import { lossChange } from "@/lib/facts/jobFacts";
+import { validationChange } from "@/lib/facts/jobFacts";
 import { beginningOf, countMatches, type Evaluation } from "@/lib/facts/samples";
 import { significant } from "@/lib/text/format";
 import { CopyBlock } from "@/components/basics/CopyBlock";
@@ -40,10 +40,10 @@ export function Result({ job, series, evaluations }: ResultProps) {
 }
 
 function resultFacts(job: Job, series: Series, evaluations: readonly Evaluation[]): [string, string][] {
-  const change = lossChange(series);
+  const change = validationChange(series);
   const [before, after] = [beginningOf(evaluations), evaluations.at(-1)];
   const facts: [string, string][] = [];
-  if (change) facts.push(["Validation loss, first and last", `${significant(change.from)} → ${significant(change.to)}`]);
+  if (change) facts.push([`${change.title}, first and last`, `${significant(change.from)} → ${significant(change.to)}`]);
   if (before && after && before !== after && countMatches(after).of) {
     const [was, is] = [countMatches(before), countMatches(after)];
     facts.push(["Answers as expected, before and after", `${was.right} of ${was.of} → ${is.right} of ${is.of}`]);

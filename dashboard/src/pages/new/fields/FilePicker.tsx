@@ -8,6 +8,7 @@ import { datasetsQuery } from "@/api/jobs/offers";
 import { useNow } from "@/lib/browser/useNow";
 import { idTail, sharedNames } from "@/lib/facts/fileFacts";
 import { ago, bytes } from "@/lib/text/format";
+import type { FileObject } from "@/types/api";
 import { FileButton } from "@/components/files/FileButton";
 import { UploadLine } from "@/components/files/UploadLine";
 import { useFileDrop } from "@/components/files/useFileDrop";
@@ -19,12 +20,14 @@ interface FilePickerProps {
   label: string;
   none: string;
   hint: string;
+  /** The kind of rows that fits. The list begins with files of this kind. */
+  kind?: string | undefined;
   value: string;
   onChange: (id: string) => void;
 }
 
 /** Chooses a file of the project, or uploads a file that is picked or dropped and chooses it. */
-export function FilePicker({ path, label, none, hint, value, onChange }: FilePickerProps) {
+export function FilePicker({ path, label, none, hint, kind, value, onChange }: FilePickerProps) {
   const client = useQueryClient();
   const [uploadKey, setUploadKey] = useState<number>();
   const upload = useUploads().find(({ key, state }) => key === uploadKey && state !== "done");
@@ -37,6 +40,13 @@ export function FilePicker({ path, label, none, hint, value, onChange }: FilePic
   const { data: files = [] } = useQuery(datasetsQuery);
   const shared = sharedNames(files);
   const isListed = files.some(({ id }) => id === value);
+  const fitting = files.filter((file) => file.kind === kind);
+  const optionOf = (file: FileObject) => (
+    <option key={file.id} value={file.id}>
+      {file.filename} · {bytes(file.bytes)} · {ago(file.created_at, now)}
+      {shared.has(file.filename) && ` · ${idTail(file.id)}`}
+    </option>
+  );
   const otherName = useFileName(value, value !== "" && !isListed);
   return (
     <div
@@ -53,12 +63,13 @@ export function FilePicker({ path, label, none, hint, value, onChange }: FilePic
           >
             <option value="">{none}</option>
             {value && !isListed && <option value={value}>{otherName}</option>}
-            {files.map((file) => (
-              <option key={file.id} value={file.id}>
-                {file.filename} · {bytes(file.bytes)} · {ago(file.created_at, now)}
-                {shared.has(file.filename) && ` · ${idTail(file.id)}`}
-              </option>
-            ))}
+            {kind !== undefined && (
+              <>
+                <optgroup label="Files with rows that fit">{fitting.map(optionOf)}</optgroup>
+                <optgroup label="Other files">{files.filter((file) => !fitting.includes(file)).map(optionOf)}</optgroup>
+              </>
+            )}
+            {kind === undefined && files.map(optionOf)}
           </select>
         )}
       </Field>

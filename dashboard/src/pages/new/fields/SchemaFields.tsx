@@ -81,7 +81,7 @@ export function OneField({ field, path, value, onChange }: OneFieldProps) {
   const allowed = kind === "choice" ? "" : `${capitalised(words(schema))}.`;
   const hint = [description && `${description}.`, allowed].filter(Boolean).join(" ");
   return (
-    <Field path={path} label={fieldWords(name)} name={isRequired ? `${name} (required)` : name} hint={hint}>
+    <Field path={path} label={fieldWords(name, path)} name={isRequired ? `${name} (required)` : name} hint={hint}>
       {(control) => {
         const given = { control, schema, value, onChange };
         if (kind === "pairs") return <LinesControl {...given} reading={(text) => parsePairs(text, schema)} writing={writePairs} />;

@@ -15,6 +15,7 @@ import { SchemaFields } from "@/pages/new/fields/SchemaFields";
 import type { StepProps } from "@/pages/new/fields/stepProps";
 import { TextControl } from "@/pages/new/fields/TextControl";
 
+import { JsonField } from "./JsonField";
 import { MetadataFields } from "./MetadataFields";
 import { RowFields } from "./RowFields";
 import { SweepFields } from "./SweepFields";
@@ -49,6 +50,7 @@ export function AdvancedFields(props: StepProps) {
             onChange={(hyperparameters) => change({ hyperparameters })}
             only={(name) => !BASIC_HYPERPARAMETERS.has(name)}
           />
+          <JsonField {...props} name="response_format" label="Form of the answers" rows={2} />
         </Group>
         {TRAINING_GROUPS.map(({ title }) => (
           <Group key={title} title={title}>

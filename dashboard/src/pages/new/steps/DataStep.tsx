@@ -1,3 +1,4 @@
+import { learnsFromRewards } from "@/lib/newJob/draft";
 import { EvaluateField } from "@/pages/new/fields/EvaluateField";
 import { FilePicker } from "@/pages/new/fields/FilePicker";
 import { SplitField } from "@/pages/new/fields/SplitField";
@@ -7,7 +8,8 @@ import { ChosenData } from "./ChosenData";
 import { Step } from "./Step";
 
 export function DataStep(props: StepProps) {
-  const { draft, change } = props;
+  const { draft, offer, change } = props;
+  const kind = learnsFromRewards(draft, offer) ? "prompt" : undefined;
   return (
     <Step number={2} title="Data">
       <div className="grid items-start gap-5 sm:grid-cols-2">
@@ -16,6 +18,7 @@ export function DataStep(props: StepProps) {
           label="Training file"
           none="Choose…"
           hint="One JSON object per line, at least 10 lines. The objective below says which rows it needs."
+          kind={kind}
           value={draft.training_file}
           onChange={(training_file) => change({ training_file })}
         />
@@ -24,6 +27,7 @@ export function DataStep(props: StepProps) {
           label="Validation file"
           none="None"
           hint="Rows that are never trained on. Validation losses, the best checkpoint and automatic ranks need them."
+          kind={kind}
           value={draft.validation_file}
           onChange={(validation_file) => change({ validation_file })}
         />

@@ -2,6 +2,7 @@ import type { StepProps } from "@/pages/new/fields/stepProps";
 import { AdapterPicker } from "@/pages/new/method/AdapterPicker";
 import { AdvancedFields } from "@/pages/new/method/AdvancedFields";
 import { BasicFields } from "@/pages/new/method/BasicFields";
+import { GraderFields } from "@/pages/new/method/GraderFields";
 import { ObjectivePicker } from "@/pages/new/method/ObjectivePicker";
 
 import { Step } from "./Step";
@@ -10,6 +11,7 @@ export function MethodStep(props: StepProps) {
   return (
     <Step number={3} title="Method">
       <ObjectivePicker {...props} />
+      <GraderFields {...props} />
       <AdapterPicker {...props} />
       <BasicFields {...props} />
       <AdvancedFields {...props} />

@@ -7,7 +7,7 @@ export function Recipes({ draft, offer, change }: StepProps) {
   return (
     <section aria-label="Recipes" className="grid gap-2">
       <p className="text-muted">Start from a recipe, which fills in the method, or set everything yourself.</p>
-      <ul className="grid grid-cols-2 gap-2 sm:grid-cols-3 xl:grid-cols-6">
+      <ul className="grid grid-cols-2 gap-2 sm:grid-cols-3 lg:grid-cols-4 2xl:grid-cols-7">
         {offeredRecipes(offer).map((recipe) => (
           <li key={recipe.id}>
             <button

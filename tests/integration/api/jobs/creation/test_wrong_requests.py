@@ -15,6 +15,7 @@ from api.jobs.creation.other_names import NAMES
 from core.ids import new_id
 from core.jobs import lifecycle
 from core.methods.registry import METHODS
+from core.objectives.policy_losses import NAMES as POLICY_LOSSES
 from core.objectives.registry import OBJECTIVES
 from core.tables import File, Job
 from tests.fixtures.service.api import BASE_MODEL, MAX_LENGTH, Api, Tenant, dataset, refusal, wait_for
@@ -51,7 +52,6 @@ def at(path: str, value: Any) -> dict[str, Any]:
         ("hyperparameters.learning_rate_multiplier", 0, "greater than 0 and of at most 1000"),
         ("hyperparameters.passes", 3, "takes n_epochs, batch_size and learning_rate_multiplier"),
         ("hyperparameters", [], "an object"),
-        ("method.type", "reinforcement", "not on offer yet. On offer: 'supervised', 'dpo'"),
         ("method.type", "magic", "On offer"),
         ("adapter.r", 0, "an integer from 1 to 256"),
         ("adapter.r", 257, "257. It must be an integer from 1 to 256"),
@@ -67,7 +67,8 @@ def at(path: str, value: Any) -> dict[str, Any]:
         ("method.type", "sft", 'called "supervised" here'),
         ("method.type", "qlora", "'training.quantization' to \"nf4\""),
         ("method.type", "lora", "'adapter.type' to \"lora\""),
-        ("method.type", "grpo", "Reinforcement learning is not on offer"),
+        ("method.type", "rft", 'called "reinforcement" here'),
+        ("method.type", "grpo", "'method.reinforcement.hyperparameters.loss_type' to \"grpo\""),
         ("training.quantization", "4bit", 'called "nf4" here'),
         ("training.load_in_4bit", True, 'to "nf4" instead'),
         ("training.num_train_epochs", 3, "hyperparameters.n_epochs"),
@@ -140,6 +141,12 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
             "2",
         ),
         ({"method": {}}, "method.type", "Missing required parameter"),
+        ({"method": {"type": "reinforcement"}}, "method.reinforcement.grader", "Missing required parameter"),
+        (
+            {"method": {"type": "reinforcement", "reinforcement": {}}},
+            "method.reinforcement.grader",
+            "Missing required parameter",
+        ),
         (
             {"method": {"type": "supervised", "hyperparameters": {"n_epochs": 1}}},
             "method.hyperparameters",
@@ -194,10 +201,14 @@ def test_a_hint_leads_to_names_that_exist(alice: Tenant) -> None:
     create, training = schemas["CreateJob"]["properties"], schemas["TrainingOptions"]["properties"]
     known = {*create, *(f"training.{name}" for name in training), "method.type", "adapter.type"}
     known |= {f"adapter.{name}" for name in schemas["LoraAdapter"]["properties"]}
+    known |= {"method.reinforcement.grader", "method.reinforcement.audit_grader"}
+    of_rewards = schemas["RequestedReinforcement"]["properties"]
+    known |= {f"method.reinforcement.hyperparameters.{name}" for name in of_rewards}
     known |= {f"hyperparameters.{name}" for name in schemas["RequestedHyperparameters"]["properties"]}
     offered = {
         *METHODS,
         *OBJECTIVES,
+        *POLICY_LOSSES,
         "nf4",
         "int8",
         "none",

@@ -1,6 +1,7 @@
 """Graders of an eval: those that compare texts, those that ask a model, and formulas over both."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ from sqlalchemy import select
 from core.errors import JobError
 from core.tables import ChatUsage
 from tests.fixtures.models.tiny import TINY
-from tests.fixtures.service.serving import ServerProcess
+from tests.fixtures.outside.scorer import Scorer, score
+from tests.fixtures.service.serving import ServerProcess, Serving
 from tests.fixtures.work.evals import EvalRuns, inline
 
 ASKED = [{"role": "user", "content": "Is '{{ sample.output_text }}' right? {{ item.reference }}"}]
@@ -97,6 +99,57 @@ def test_a_row_that_cannot_be_graded_is_an_error_of_that_row(runs: EvalRuns) -> 
     assert codes == [None, None, "invalid_variable_error", "text_too_long"]
 
 
-def test_a_grader_that_is_not_on_offer_fails_the_run(runs: EvalRuns) -> None:
-    with pytest.raises(JobError, match="Python graders are not on offer"):
+def test_an_endpoint_scores_rows_and_fails_only_the_row_that_it_gives_no_score(
+    serving: Serving, tmp_path: Path, warm_rendering: None, scorer: Scorer
+) -> None:
+    runs = EvalRuns(serving, tmp_path, egress_allow="127.0.0.1", eval_requests=1)
+    remote = scorer.grader(pass_threshold=0.5)
+    del remote["name"]
+    multi = {
+        "type": "multi",
+        "name": "both",
+        "graders": {"a": {**remote, "name": "a"}},
+        "calculate_output": "a * 10",
+        "pass_threshold": 5.0,
+    }
+    scorer.replies = [score(0.75), score(0.4), score(0.5), score(0.6), score("good")]
+    found = runs.do([remote, multi], with_samples(runs, "one", "two", "three"), model=None)
+    judged = [[(result.score, result.passed) for result in record.results] for record in found.records]
+    assert judged == [[(0.75, True), (4, False)], [(0.5, True), (6, True)], []]
+    failed = found.records[2].error
+    assert failed is not None
+    assert failed.code == "endpoint_grader_error"
+    assert "a string, not a number" in failed.message
+    assert [json.loads(each.body)["sample"]["output_text"] for each in scorer.requests] == [
+        *("one", "one", "two", "two", "three")
+    ]
+
+
+def test_a_python_grader_judges_rows_and_its_failures_are_errors_of_their_rows(runs: EvalRuns) -> None:
+    code = {
+        "type": "python",
+        "name": "code",
+        "source": "def grade(sample, item):\n    return len(sample['output_text']) / item['most']",
+        "pass_threshold": 0.5,
+    }
+    rows = [
+        {"item": {"most": 4}, "sample": {"output_text": "abc"}},
+        {"item": {"most": 4}, "sample": {"output_text": "a"}},
+        {"item": {"most": 0}, "sample": {"output_text": "a"}},
+        {"item": {}, "sample": {"output_text": "a"}},
+    ]
+    found = runs.do([code], runs.file(rows), model=None)
+    results = [[(each.score, each.passed) for each in record.results] for record in found.records]
+    assert results == [[(0.75, True)], [(0.25, False)], [], []]
+    errors = [record.error for record in found.records if record.error is not None]
+    assert [error.code for error in errors] == ["python_grader_runtime_error"] * 2
+    assert errors[0].message == (
+        "The code of the grader 'code' failed: line 2: ZeroDivisionError: division by zero."
+    )
+    assert errors[1].message.startswith("The code of the grader 'code' failed: line 2: KeyError")
+    assert found.report.errored == 2
+
+
+def test_a_source_that_defines_no_grader_fails_the_run(runs: EvalRuns) -> None:
+    with pytest.raises(JobError, match="defines no function 'grade"):
         runs.do([{"type": "python", "source": "1"}], inline([{}]), model=None)

@@ -74,6 +74,35 @@ def test_a_row_gets_the_same_answer_again_at_any_temperature(runs: EvalRuns, ser
     assert len(set(outputs(first.records))) == 4
 
 
+def test_a_row_has_as_many_different_answers_as_the_run_asks_for(
+    runs: EvalRuns, server: ServerProcess
+) -> None:
+    """More records than one file has, so that the answers to a row lie in two files."""
+    rows = [{"word": f"word{number}"} for number in range(35)]
+    asked = {"input_messages": BY_TEMPLATE, "sampling_params": {"max_completion_tokens": 4, "n": 3}}
+    first, again = (runs.do([{**CHECK, "name": "not_it"}], inline(rows), **asked) for _ in range(2))
+    assert [record.index for record in first.records] == list(range(105))
+    assert [record.item for record in first.records] == [row for row in rows for _ in range(3)]
+    assert outputs(first.records) == outputs(again.records)
+    samples = [record.sample or {} for record in first.records]
+    assert len({sample["seed"] for sample in samples}) == 105
+    assert {sample["temperature"] for sample in samples} == {1.0}
+    assert all(len(set(outputs(first.records[start : start + 3]))) > 1 for start in range(0, 105, 3))
+    report = first.report
+    assert (report.total, report.usage[0].invocation_count) == (105, 105)
+    assert report.by_file == {"items-00000.jsonl": {"pass": 100}, "items-00001.jsonl": {"pass": 5}}
+    found = report.criteria[0].sampled
+    assert found is not None
+    assert (found.samples_per_row, found.rows, found.rows_always_passed) == (3, 35, 35)
+    assert (found.pass_at_k, found.verdict) == ({1: 1.0, 2: 1.0, 3: 1.0}, "too_easy")
+
+
+def test_each_sample_of_a_row_counts_towards_the_most_rows(serving: Serving, tmp_path: Any) -> None:
+    runs = EvalRuns(serving, tmp_path, max_eval_rows=5)
+    with pytest.raises(JobError, match="more than 2 rows"):
+        runs.do([EXACT], runs.file([{"input": "a", "reference": "b"}] * 3), sampling_params={"n": 2})
+
+
 @pytest.mark.parametrize("item", [{"ask": [{"role": "user", "content": "Hi"}]}, {"ask": "Hi"}])
 def test_an_item_may_have_its_own_messages(runs: EvalRuns, server: ServerProcess, item: Any) -> None:
     asked = {"type": "item_reference", "item_reference": "item.ask"}

@@ -31,6 +31,14 @@ def read(content: bytes) -> list[Any]:
 COLUMNS: dict[str, tuple[dict[str, Any], Any]] = {
     "chat": ({"messages": [USER, ANSWER], "id": 7, "source": "a"}, CHAT),
     "prompt_completion": ({"prompt": "Capital of Peru?", "completion": "Lima.", "score": 1.5}, CHAT),
+    "prompt": (
+        {"messages": [USER], "city": {"name": "Lima"}, "id": 7},
+        {"messages": [USER], "city": {"name": "Lima"}, "id": 7},
+    ),
+    "prompt_column": (
+        {"messages": json.dumps([USER]), "city": ["Lima"]},
+        {"messages": [USER], "city": ["Lima"]},
+    ),
     "text": ({"text": "Lima."}, {"messages": [ANSWER]}),
     "alpaca": ({"instruction": "Capital of Peru?", "input": "", "output": "Lima."}, CHAT),
     "sharegpt": (

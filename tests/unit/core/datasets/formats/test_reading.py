@@ -34,6 +34,14 @@ PAIR = {
     "non_preferred_output": [{"role": "assistant", "content": "Cusco."}],
 }
 
+PROMPT = {
+    "messages": [USER],
+    "prompt": [USER],
+    "instruction": "x",
+    "output": {"is": [1]},
+    "conversations": [],
+}
+
 
 def opened(content: bytes, size: int = 7, max_bytes: int = MAX_BYTES, max_row: int = MAX_ROW) -> Dataset:
     chunks = (content[at : at + size] for at in range(0, len(content), size))
@@ -80,8 +88,20 @@ def test_each_shape_becomes_a_row_that_a_job_takes(name: str) -> None:
     assert RowCheck().findings(json.dumps(expected).encode()) == []
 
 
+def test_prompts_keep_all_of_their_keys() -> None:
+    expected = [(1, PROMPT), (2, {"messages": [USER]})]
+    assert read(json.dumps([row for _, row in expected]).encode()) == expected
+    old_form = {**PROMPT, "functions": [RAIN_TOOL["function"]]}
+    assert read(jsonl(old_form)) == [(1, {**PROMPT, "tools": [RAIN_TOOL]})]
+    cell = json.dumps(PROMPT["messages"]).replace('"', '""')
+    csv = f'messages,answer,city\n"{cell}",Lima,true\n'.encode()
+    assert opened(csv).format.name == "prompt_column"
+    assert read(csv) == [(2, {"messages": [USER], "answer": "Lima", "city": "true"})]
+
+
 @pytest.mark.parametrize(
-    ("row", "name"), [(CHAT, "chat"), (PAIR, "preference"), ({**CHAT, "label": True}, "labelled")]
+    ("row", "name"),
+    [(CHAT, "chat"), (PAIR, "preference"), ({**CHAT, "label": True}, "labelled"), (PROMPT, "prompt")],
 )
 def test_rows_that_a_job_takes_stay_as_they_are(row: Any, name: str) -> None:
     content = b"\xef\xbb\xbf" + jsonl(row) + b"not json\n"

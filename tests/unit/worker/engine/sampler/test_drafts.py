@@ -15,11 +15,15 @@ from tests.fixtures.engine.sampling import ask, prompts, run, saved_adapter, tex
 from tests.fixtures.models.tiny import save_model, tiny_llama
 from tests.fixtures.models.tiny import text as text_tokenizer
 from worker.engine.base.base_model import ResidentBase
+from worker.engine.sampler.chooser import Chooser
 from worker.engine.sampler.draft import LONGEST_DRAFT, Lookup
 from worker.engine.sampler.fast.block_pool import BLOCK
+from worker.engine.sampler.fast.drafting import drafted
 from worker.engine.sampler.fast.ragged import RaggedDecoder
 from worker.engine.sampler.requests import GenerationRequest, Grammar, Piece, TokenChoice
+from worker.engine.sampler.running import Chunk, Running
 from worker.engine.sampler.sampler import Limits, Sampler
+from worker.engine.sampler.texts import GrowingText
 
 pytestmark = pytest.mark.slow
 
@@ -172,10 +176,16 @@ def made_at_first(base: ResidentBase, length: int, **limits: int) -> int:
     return len(sampler.step())
 
 
-def test_a_draft_makes_no_chunk_too_long_for_the_step_in_c(base: ResidentBase) -> None:
-    longest = RaggedDecoder(base.decoder, 1).longest_in_c  # type: ignore[arg-type]
-    assert made_at_first(base, longest - 3, step_tokens=2 * longest) == 1 + 3
-    assert made_at_first(base, longest + 1, step_tokens=2 * longest) > 1 + 3
+@pytest.mark.parametrize(("tokens", "most"), [(37, 3), (40, 0), (41, 8)])
+def test_a_draft_makes_no_chunk_longer_than_one_kernel_computes(
+    base: ResidentBase, tokens: int, most: int
+) -> None:
+    request = replace(ask("a", range(20, 20 + tokens), max_tokens=NEW), prediction=range(60, 60 + NEW))
+    chooser = Chooser(request.sampling, request.prompt, frozenset(), None)
+    text = GrowingText(base.tokenizer, ())
+    chunk = Chunk(Running(request, tokens + NEW, chooser, text, list(request.prompt)), 0, tokens)
+    (found,) = drafted([chunk], 8, 1000, {request.project: 8}, 8, longest_in_c=40)
+    assert len(found) == most
 
 
 def test_drafts_take_what_prompts_leave_of_a_step(base: ResidentBase) -> None:

@@ -10,6 +10,8 @@ from bitsandbytes.nn import Linear4bit
 from worker.engine.base.quantisation import make_trainable
 from worker.engine.decoders.quantised_weight import QuantisedWeight
 from worker.engine.kernels.frozen_weight import DenseWeight, FrozenWeight
+from worker.engine.kernels.in_c import products
+from worker.engine.native import build
 from worker.engine.sampler.fast.native import step, weights
 
 FP32, BF16 = torch.float32, torch.bfloat16
@@ -59,7 +61,9 @@ def test_c_reads_the_scales_of_nf4_in_their_own_types_alone(layer: Any, name: st
 
 def test_python_and_c_agree_about_sizes() -> None:
     folder = Path(weights.__file__).parent
-    text = "".join(header.read_text() for header in folder.glob("*.h"))
+    headers = [*folder.glob("*.h"), build.HEADERS / "native/products.h"]
+    text = "".join(header.read_text() for header in headers)
     for name in ("NF4_BLOCK", "SCALES_BLOCK", "PROJECTIONS"):
         assert f"#define {name} {getattr(weights, name)} " in text
     assert f"#define TILE {step.TILE} " in text
+    assert f"#define DECODED {products.OF_ROWS} " in text

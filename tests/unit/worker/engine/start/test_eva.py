@@ -33,8 +33,10 @@ from worker.engine.start.eva import distribute_ranks
 from worker.engine.start.initial_values import initial_values
 from worker.engine.start.observed import first_rows, observe, sources_of
 from worker.engine.step.context import PassContext
+from worker.engine.step.data_order import order_of
 from worker.engine.step.passes import Abandoned
-from worker.engine.step.trainee import Trainee, order_of, parameters_in
+from worker.engine.step.states import parameters_in
+from worker.engine.step.trainee import Trainee
 from worker.rows.row import Row
 from worker.rows.row_store import store_rows
 

@@ -24,7 +24,8 @@ from worker.engine.base.base_model import ResidentBase
 from worker.engine.start.initial_values import initial_values
 from worker.engine.start.observed import divided_by_memory
 from worker.engine.step.passes import Abandoned
-from worker.engine.step.trainee import Trainee, parameters_in
+from worker.engine.step.states import parameters_in
+from worker.engine.step.trainee import Trainee
 from worker.rows.row import Row
 
 pytestmark = [pytest.mark.slow, pytest.mark.family(1)]

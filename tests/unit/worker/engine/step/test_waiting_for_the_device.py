@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tests.fixtures.engine.gpu_kernels import FLEX, UNCOMPILED
+from tests.fixtures.engine.rollouts import prompts, reinforcement_spec, sampled
 from tests.fixtures.engine.rows import make_rows, shared_rows
 from tests.fixtures.engine.training import make_spec, make_trainee
 from worker.engine.base.base_model import ResidentBase
@@ -26,10 +27,11 @@ from worker.engine.parameters.flat import Extent, FlatParameters
 from worker.engine.step.context import PassContext
 from worker.engine.step.loop import train_round
 from worker.engine.step.passes import head_losses
+from worker.engine.step.rollouts import StepRollouts
 from worker.engine.step.steps import Steps
 
 META = torch.device("meta")
-JOBS = {"first": 0.0, "second": 0.1}  # with their dropout
+JOBS = {"first": 0.0, "second": 0.1, "third": 0.0}  # with their dropout
 CONFIG = LlamaConfig(
     vocab_size=64,
     hidden_size=64,
@@ -59,16 +61,22 @@ def test_no_pass_asks_the_device_for_a_value(do: operations.Operations) -> None:
     with META:
         model = LlamaForCausalLM(CONFIG).requires_grad_(False)
     decoder = Decoder(model, do)
+    rollouts = StepRollouts.of(reinforcement_spec("gspo"))
+    assert rollouts is not None
+    rollouts.taken = sampled(prompts(3))
+    sampling = rollouts.rows("third", None, apart=False)
     jobs = [
-        JobRows(name, shared_rows(), 1.0, dropout_seed=7 if drops else None) for name, drops in JOBS.items()
+        JobRows("first", shared_rows(), 1.0),
+        JobRows("second", shared_rows(), 1.0, dropout_seed=7),
+        sampling.as_job,
     ]
-    totals = Steps(jobs, {}, META)
+    steps = Steps(jobs, {}, [sampling], META)
     adapters = {name: factors(decoder, dropout) for name, dropout in JOBS.items()}
     for batch in pack(jobs, 10_000, META):
         hidden_SD = decoder.hidden(batch, adapters)
         losses = head_losses(hidden_SD, decoder.head_weight, None, batch.labels_S, batch.weights_S)
-        losses.weighted_S.sum().backward()
-        totals.add(batch, losses)
+        losses.weighted_S.backward(steps.factors(batch, losses))
+        steps.add(batch, losses)
 
 
 class Reading(TorchFunctionMode):

@@ -40,3 +40,17 @@ def test_the_needs_of_prepared_files_name_their_own_lines(at: int) -> None:
         assert told.longest_line == max(map(len, written))
         assert told.count == len(written)
     assert prepared.training.needs or prepared.validation.needs
+
+
+def test_prompts_are_held_out_and_varied_with_the_values_for_their_graders() -> None:
+    rows = [{"messages": chat(number)["messages"][:1], "sum": number} for number in range(PLAIN)]
+    lines = [(number, json.dumps(row).encode()) for number, row in enumerate(rows, 1)]
+    training, held = io.BytesIO(), io.BytesIO()
+    asked = Preparation(validation_split=0.25, augmentation=Augmentation(system_prompts=["Be brief."]))
+    prepared = prepare(lambda: iter(lines), "prompt", asked, 3, training, held)
+    trained, held_out = (list(map(json.loads, file.getvalue().splitlines())) for file in (training, held))
+    assert (prepared.validation.count, prepared.augmented_rows, prepared.answers) == (10, 30, None)
+    assert all(row in rows for row in held_out)
+    for row, variant in zip(trained[::2], trained[1::2], strict=True):
+        assert row in rows
+        assert variant == {**row, "messages": [{"role": "system", "content": "Be brief."}, *row["messages"]]}

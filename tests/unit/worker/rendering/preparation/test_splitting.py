@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from core.datasets.kinds import Kind
 from worker.rendering.preparation.splitting import HeldOut, RowsToSplit
 
 WORDS = [
@@ -31,8 +32,8 @@ def chat(question: str, answer: str) -> dict[str, object]:
     return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
 
 
-def split(rows: list[dict[str, object]], wanted: int, seed: int = 0) -> HeldOut:
-    to_split = RowsToSplit("chat")
+def split(rows: list[dict[str, object]], wanted: int, seed: int = 0, kind: Kind = "chat") -> HeldOut:
+    to_split = RowsToSplit(kind)
     for line, row in enumerate(rows, 1):
         to_split.add(line, row)
     return to_split.hold_out(wanted, seed)
@@ -74,3 +75,19 @@ def test_rows_of_one_template_are_split_all_the_same_but_equal_rows_stay_togethe
 def test_no_more_rows_are_held_out_than_asked_for(wanted: int) -> None:
     rows = [chat(f"{text(number // 3)} {number}", text(900 + number // 3)) for number in range(60)]
     assert split(rows, wanted).rows.sum() <= wanted
+
+
+@pytest.mark.parametrize("all_alike", [False, True])
+def test_equal_prompts_stay_on_one_side_whatever_their_graders_read(all_alike: bool) -> None:
+    def asked(number: int) -> str:
+        return f"{text(0)} {number}" if all_alike else text(number)
+
+    rows: list[dict[str, object]] = [
+        {"messages": [{"role": "user", "content": asked(number)}], "copy": copy}
+        for copy in range(4)
+        for number in range(25)
+    ]
+    found = split(rows, 20, kind="prompt")
+    assert (int(found.rows.sum()), found.answers, found.all_alike) == (20, None, all_alike)
+    sides = [{bool(found.rows[number + 25 * copy]) for copy in range(4)} for number in range(25)]
+    assert all(len(side) == 1 for side in sides)

@@ -33,6 +33,7 @@ ROWS: dict[str, Row] = {
         "non_preferred_output": [{**ANSWER, "content": "no"}],
     },
     "labelled": {"messages": [*CHAT["messages"][:-1], ANSWER], "label": True},
+    "prompt": {"messages": CHAT["messages"][:-1], "answer": "positive 4"},
 }
 KINDS: dict[str, Row] = {
     "few_shot_order": {"few_shot_order": True},

@@ -7,7 +7,7 @@ import pytest
 
 from core.evals.criteria import CRITERION
 from core.graders.templates import Sample
-from worker.tasks.evaluation.row_failed import RowFailed
+from worker.grading.row_failed import RowFailed
 from worker.tasks.evaluation.texts import judge_text
 
 FIELDS = '{"a": 1, "b": "x", "c": true}'

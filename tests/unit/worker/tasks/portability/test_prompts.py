@@ -22,6 +22,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "non_preferred_output": [ANSWER],
     },
     "labelled": {"prompt": [USER], "completion": [ANSWER], "label": True},
+    "prompt": {"messages": [USER], "answer": "Hi"},
 }
 
 

@@ -107,6 +107,13 @@ def test_the_card_tells_how_to_load_what_is_there() -> None:
     assert "library_name: peft" not in model
 
 
+def test_the_card_has_the_reward_of_a_job_that_learns_from_rewards() -> None:
+    trained = TRAINING | {"full_valid_mean_reward": 0.625}
+    card = model_card(SMOLLM2, Job(id="ftjob-1", spec=SPEC.model_dump()), trained)
+    assert "| validation reward | 0.6250 |" in card
+    assert "validation loss" not in card
+
+
 @pytest.mark.parametrize(
     ("options", "most"),
     [

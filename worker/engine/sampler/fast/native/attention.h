@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include "native/softmax.h"
 #include "structures.h"
 
 /* The room for the scores of one query. */
@@ -34,19 +35,9 @@ static void attend(const Model *m, const Layer *l, const X *q, int64_t queries, 
             for (int64_t j = 0; j < keys; j++) scores[h * scores_step + i + j] = found[h][j] * m->score_scale;
     }
     for (int64_t h = 0; h < queries; h++) {
-        float *p = scores + h * scores_step, highest = -INFINITY;
+        float *p = scores + h * scores_step;
         if (m->softcap) cap(p, seen, m->softcap);
-        for (int64_t i = 0; i < seen; i++) highest = p[i] > highest ? p[i] : highest;
-        for (int64_t i = seen; i % LANES; i++) p[i] = -INFINITY;
-        vec sums = {0};
-        for (int64_t i = 0; i < seen; i += LANES) {
-            vec one = exponential_of_any(*(vec *)(p + i) - highest);
-            *(vec *)(p + i) = one;
-            sums += one;
-        }
-        /* e to the power of -INFINITY is not quite 0 here */
-        for (int64_t i = seen; i % LANES; i++) sums[i % LANES] -= p[i];
-        total[h] = sum(sums);
+        total[h] = exponentials(p, seen);
     }
     vec a[FOUR][TILE / LANES];
     memset(a, 0, sizeof(a));

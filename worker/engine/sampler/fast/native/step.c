@@ -3,6 +3,9 @@
    It computes the same as `ragged.py`, its plain twin, for few tokens many times as fast: PyTorch's products
    do not reach the memory's speed there, and its calls cost more than what they compute. Sums are in fp32.
 
+   In fp32 each number is computed in the order in which the trainer's kernels compute it (`kernels/in_c`), so that both
+   have the same bits, whatever is computed beside.
+
    A matrix W of a group of projections lies in memory as [K, N], or in fewer bits as [N, K]; the head, and an adapter's
    A, as [N, K]; s B as [R, N].
 
@@ -66,7 +69,7 @@ static void reduce(const Step *s, int group, const X *x, int64_t K, X *z, Share 
 
 /* Adds z s B to the columns of the tokens from `token` on, and applies the gains. */
 static void expand(const Step *s, int group, const X *z, int64_t token, int64_t rows, int64_t first,
-                   int64_t width, sums acc) {
+                   int64_t width, const T *bias, sums acc) {
     int64_t step = ranks_step(s);
     for (int64_t r = 0; r < s->spans; r++) {
         const Span *span = &s->span[r];
@@ -83,10 +86,12 @@ static void expand(const Step *s, int group, const X *z, int64_t token, int64_t 
                 add_product(f->projection[p].B, N, z + t0 * step + rank, step, ranks, t1 - t0,
                             c0 - f->projection[p].first, c1 - c0, (sums)(acc[t0 - token] + c0 - first));
         }
-        if (f->e)
+        if (f->e) /* a gain does not apply to the bias */
             for (int64_t t = t0; t < t1; t++)
-                for (int64_t c = 0; c < width; c += LANES)
-                    *(vec *)(acc[t - token] + c) *= 1.0f + load(f->e + first + c);
+                for (int64_t c = 0; c < width; c += LANES) {
+                    vec b = bias ? load(bias + first + c) : all(0);
+                    *(vec *)(acc[t - token] + c) += (*(vec *)(acc[t - token] + c) - b) * load(f->e + first + c);
+                }
     }
 }
 
@@ -106,10 +111,10 @@ static void product(const Weight *w, int64_t N, const X *x, int64_t K, int64_t r
 static void project(const Weight *w, int64_t N, const Step *s, int group, const X *x, int64_t K, const X *z,
                     int64_t token, int64_t rows, int64_t first, int64_t width, sums acc) {
     product(w, N, x + token * K, K, rows, first, width, acc);
-    expand(s, group, z, token, rows, first, width, acc);
-    if (w->bias) /* after the gains, which do not apply to it */
+    if (w->bias)
         for (int64_t t = 0; t < rows; t++)
             for (int64_t c = 0; c < width; c += LANES) *(vec *)(acc[t] + c) += load(w->bias + first + c);
+    expand(s, group, z, token, rows, first, width, w->bias, acc);
 }
 
 /* 1 / sqrt(mean(x²) + eps) */
@@ -131,18 +136,16 @@ static void add_norm(const Model *m, float *y, const float *weight, float *x) {
     for (int64_t d = 0; d < m->hidden; d++) x[d] += y[d] * scale * weight[d], y[d] = 0;
 }
 
+/* x cos + pair sin. The first product is rounded, as in PyTorch's `addcmul`, and where CPUs can, the second is not. */
+static float rotated(float x, float cos, float pair, float sin) { return rounded(x * cos) + pair * sin; }
+
 static void rotate(const Model *m, const float *in, const float *cos, const float *sin, float *out) {
-    int64_t half = m->rotated / 2;
-    if (m->interleaved)
-        for (int64_t i = 0; i < m->rotated; i += 2) {
-            out[i] = in[i] * cos[i] - in[i + 1] * sin[i];
-            out[i + 1] = in[i + 1] * cos[i] + in[i] * sin[i];
-        }
-    else
-        for (int64_t i = 0; i < half; i++) {
-            out[i] = in[i] * cos[i] - in[i + half] * sin[i];
-            out[i + half] = in[i + half] * cos[i + half] + in[i] * sin[i + half];
-        }
+    int64_t half = m->rotated / 2, apart = m->interleaved ? 1 : half, step = m->interleaved ? 2 : 1;
+    for (int64_t i = 0; i < half; i++) {
+        int64_t a = i * step, b = a + apart;
+        out[a] = rotated(in[a], cos[a], -in[b], sin[a]);
+        out[b] = rotated(in[b], cos[b], in[a], sin[b]);
+    }
     for (int64_t i = m->rotated; i < m->size; i++) out[i] = in[i];
 }
 
@@ -192,12 +195,11 @@ static void project_back(const Model *m, const Weight *w, const Step *s, int gro
         }
 }
 
-/* silu(g) = g / (1 + e^-g). gelu(g), as tanh approximates it, is the same with another power: 2 sqrt(2 / π) (g +
+/* silu(g) = g sigmoid(g). gelu(g), as tanh approximates it, is the same with another power: 2 sqrt(2 / π) (g +
    0.044715 g³). There is no branch, because GCC 12 computes wrong numbers with one (-O3). */
 static vec activated(const Model *m, vec g) {
     float first = m->gelu ? 1.59576912f : 1.0f, third = m->gelu ? 0.07135481f : 0.0f;
-    vec power = g * (first + third * g * g);
-    return g / (1.0f + exponential_of_any(-power));
+    return g * sigmoid(g * (first + third * g * g));
 }
 
 /* activated(gate) · up */

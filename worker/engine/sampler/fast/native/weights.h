@@ -6,7 +6,7 @@
 #pragma once
 
 #include "native/nf4.h"
-#include "products.h"
+#include "native/products.h"
 
 #define DECODED 1024     /* numbers of a row that are multiplied at once; a multiple of NF4_BLOCK */
 #define NF4_BLOCK 64     /* numbers in nf4 with one scale */

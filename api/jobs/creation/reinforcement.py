@@ -1,0 +1,100 @@
+"""Refuses what does not go with `reinforcement`, in which the model answers the rows itself."""
+
+from typing import Any
+
+from api.eval_requests.check import check_criterion, check_endpoints
+from api.jobs.creation.found import GRADERS, METHOD
+from api.jobs.creation.refusals import invalid_value
+from api.jobs.creation.schemas import CreateJob
+from core.datasets.preparation.requests import AUGMENTATION, SPLIT
+from core.egress import Egress
+from core.errors import InvalidRequest
+from core.jobs.search import ADAPTER
+from core.jobs.spec import JobSpec, TrainingOptions
+from core.methods.method import MethodOptions
+from core.objectives.registry import AnyObjective
+from core.objectives.reinforcement import Reinforcement
+from core.settings import Settings
+
+HYPERPARAMETERS = f"{METHOD}.hyperparameters"
+SHORTEST_PROMPT = 8  # tokens that must be left beside an answer
+DEFAULTS = TrainingOptions()
+IMPOSSIBLE = {
+    "fsdp": "does not go with the method 'reinforcement': spread weights cannot sample answers. Leave it "
+    "out.",
+    "devices": "must be 1 with the method 'reinforcement', which trains on one device.",
+    "row_losses": "measures losses of rows with answers, and prompts have none. Leave it out.",
+    "early_stopping_patience": "follows the loss on rows with answers, and prompts have none. Leave it out. "
+    "'training.load_best_model_at_end' publishes the state with the highest mean reward.",
+    "eval_steps": f"does not go with the method 'reinforcement'. Set '{HYPERPARAMETERS}.eval_interval' "
+    "instead.",
+    "eval_max_new_tokens": "does not go with the method 'reinforcement'. Set "
+    f"'{HYPERPARAMETERS}.max_completion_tokens' instead.",
+}
+"""Training options that must have their defaults, with the reasons."""
+UNLIKE = {
+    "lora_dropout": "must be 0 with the method 'reinforcement': answers are sampled without dropout.",
+    "dynamic_rank": "does not go with the method 'reinforcement': answers are sampled with all ranks.",
+}
+"""Options of an adapter that make its steps compute with other weights than the sampler, with the reasons."""
+
+
+def refuse_beside_rewards(request: CreateJob, is_sweep: bool, settings: Settings) -> None:
+    """Raise InvalidRequest for the first part of a request that a job with rewards cannot have."""
+    if is_sweep:
+        reason = "cannot be 'reinforcement' in a sweep, which compares losses. Create a job for each value."
+        raise invalid_value("method.type", reason)
+    if not request.has_validation:
+        raise InvalidRequest(
+            "The method 'reinforcement' needs prompts that are held out of training: their mean reward says "
+            f"what was learnt. Name a 'validation_file' or a '{SPLIT}'.",
+            code="validation_file_required",
+            param="validation_file",
+        )
+    for name, reason in IMPOSSIBLE.items():
+        if getattr(request.training_or_default, name) != getattr(DEFAULTS, name):
+            raise invalid_value(f"training.{name}", reason)
+    if request.augmentation is not None:
+        raise invalid_value(AUGMENTATION, "does not go with the method 'reinforcement'. Leave it out.")
+    for name in GRADERS:
+        if (grader := request.options_beside.get(name)) is not None:
+            _refuse_grader(grader, f"{METHOD}.{name}", settings)
+
+
+def _refuse_grader(grader: Any, param: str, settings: Settings) -> None:
+    """Refuse a grader that this server cannot run, or that gives no reward by itself."""
+    check_criterion(grader, settings.python_sandbox, param)
+    check_endpoints(Egress(settings.egress_allow), grader, param)
+    if grader.type == "label_model":
+        reason = (
+            "cannot be 'label_model' by itself. Put it into a 'multi' grader, whose formula makes a reward."
+        )
+        raise invalid_value(f"{param}.type", reason)
+
+
+def refuse_unlike_policies(adapter: MethodOptions) -> None:
+    """Raise InvalidRequest for an adapter that learns with other weights than it samples, or from answers."""
+    for name, reason in UNLIKE.items():
+        if getattr(adapter, name, None):
+            raise invalid_value(f"{ADAPTER}{name}", reason)
+    if getattr(adapter, "init_lora_weights", None) == "lora_ga":
+        reason = "cannot be 'lora_ga', which computes gradients of answers, and prompts have none."
+        raise invalid_value(f"{ADAPTER}init_lora_weights", reason)
+
+
+def refuse_stop_without_audit(objective: AnyObjective) -> None:
+    """Raise InvalidRequest if an audit shall end the job, and there is none."""
+    if isinstance(objective, Reinforcement) and objective.stop_on_audit and objective.audit_grader is None:
+        reason = f"needs an audit. Add the grader '{METHOD}.audit_grader', or leave it out."
+        raise invalid_value(f"{HYPERPARAMETERS}.stop_on_audit", reason)
+
+
+def refuse_long_answers(spec: JobSpec) -> None:
+    """Raise InvalidRequest if answers leave no room for their prompts."""
+    longest = spec.training.max_length or 0
+    if spec.sampled_tokens > longest - SHORTEST_PROMPT:
+        reason = (
+            f"is {spec.sampled_tokens:,}, but prompt and answer together have at most {longest:,} tokens. "
+            f"Choose at most {longest - SHORTEST_PROMPT:,}, or less for longer prompts."
+        )
+        raise invalid_value(f"{HYPERPARAMETERS}.max_completion_tokens", reason)

@@ -1,0 +1,73 @@
+"""Finds whether a job's grader was tried out before, and what that says of the job.
+
+A try-out is an eval run with several samples of each row. It speaks of a job if it has judged the same model
+by the same grader, on a file with the same content as the training file.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from sqlalchemy import Integer, select
+from sqlalchemy.orm import Session
+
+from api.jobs.creation.found import Found
+from api.jobs.creation.schemas import CreateJob
+from core.evals.results import RunReport
+from core.evals.sampled_rows import SampledRows
+from core.graders.header_values import with_hidden_headers
+from core.tables import Eval, File, Task
+from core.work.kinds import EVAL_RUN
+
+MOST_READ = 20  # of the newest runs on the file
+ONLY_NAMES_AND_PASSES = ("name", "pass_threshold")  # the scores are the same without them
+
+
+class TryOut(NamedTuple):
+    """What the samples of an eval run say of a job's rows."""
+
+    run: Task
+    sampled: SampledRows
+
+
+def find_try_out(session: Session, project_id: str, request: CreateJob, found: Found) -> TryOut | None:
+    """Return the newest try-out that speaks of the job, or None without one."""
+    grader = request.options_beside.get("grader")
+    if grader is None:
+        return None
+    model = request.model if found.lineage else found.base_model.id
+    scoring = _scoring(grader.model_dump(mode="json"))
+    return next(_try_outs(session, project_id, model, request.training_file, scoring), None)
+
+
+def _try_outs(
+    session: Session, project_id: str, model: str, file_id: str, scoring: Mapping[str, Any]
+) -> Iterator[TryOut]:
+    """Yield the try-outs by a grader, the newest first."""
+    source = Task.request["data_source"]
+    content = select(File.sha256).where(File.id == file_id).scalar_subquery()
+    same = select(File.id).where(File.project_id == project_id, File.sha256 == content)
+    runs = (
+        select(Task, Eval.criteria)
+        .join(Eval, Eval.id == Task.eval_id)
+        .where(
+            Task.project_id == project_id,
+            Task.kind == EVAL_RUN.name,
+            Task.status == "succeeded",
+            Task.deleted_at.is_(None),
+            Task.request["model"].astext == model,
+            source["source"]["id"].astext.in_(same),
+            source["sampling_params"]["n"].astext.cast(Integer) > 1,
+        )
+        .order_by(Task.id.desc())
+        .limit(MOST_READ)
+    )
+    for run, criteria in session.execute(runs):
+        for criterion, result in zip(criteria, RunReport.model_validate(run.report).criteria, strict=True):
+            if result.sampled is not None and _scoring(criterion) == scoring:
+                yield TryOut(run, result.sampled)
+
+
+def _scoring(grader: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the scores of a grader follow from, as JSON. The values of headers are not compared."""
+    shown = with_hidden_headers(dict(grader))
+    return {name: value for name, value in shown.items() if name not in ONLY_NAMES_AND_PASSES}

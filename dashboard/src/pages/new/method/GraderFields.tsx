@@ -1,0 +1,68 @@
+import { useQuery } from "@tanstack/react-query";
+import { useMemo } from "react";
+
+import { messageOf, Refused } from "@/api/failures";
+import { graderCheckQuery } from "@/api/jobs/graders";
+import { isRecord } from "@/lib/isRecord";
+import { learnsFromRewards, withValue } from "@/lib/newJob/draft";
+import { graderExamples } from "@/lib/newJob/graderExamples";
+import { Prose } from "@/components/basics/Prose";
+import { useSettled } from "@/components/basics/useSettled";
+import type { StepProps } from "@/pages/new/fields/stepProps";
+import type { Grader } from "@/types/api";
+
+import { JsonField } from "./JsonField";
+import { TryGrader } from "./TryGrader";
+
+const LINES = 12;
+
+/** The grader of an objective that learns from rewards: its JSON, examples, a check and a try. */
+export function GraderFields(props: StepProps) {
+  const { draft, offer, change } = props;
+  if (!learnsFromRewards(draft, offer)) return null;
+  const { grader } = draft.beside;
+  const examples = graderExamples(draft.model);
+  const set = (value: unknown) => change({ beside: withValue(draft.beside, "grader", value) });
+  return (
+    <fieldset className="grid min-w-0 gap-3 border-t border-line pt-5">
+      <legend className="float-left font-medium">Rewards</legend>
+      <label className="clear-both flex flex-wrap items-center gap-2">
+        Start from an example
+        <select className="field min-w-0 flex-1" value="" onChange={({ target }) => set(examples[target.value])}>
+          <option value="">Choose…</option>
+          {Object.keys(examples).map((words) => (
+            <option key={words}>{words}</option>
+          ))}
+        </select>
+      </label>
+      <JsonField {...props} name="grader" label="Grader, as JSON" rows={LINES} />
+      {isRecord(grader) && (
+        <>
+          <Checked grader={grader as unknown as Grader} />
+          <TryGrader grader={grader as unknown as Grader} trainingFile={draft.training_file} />
+        </>
+      )}
+    </fieldset>
+  );
+}
+
+/** Whether the service can use the grader, as it is once nobody types. */
+function Checked({ grader }: { grader: Grader }) {
+  const settled = useSettled(JSON.stringify(grader));
+  const asked = useMemo(() => JSON.parse(settled) as Grader, [settled]);
+  const { isSuccess, error } = useQuery(graderCheckQuery(asked));
+  const param = error instanceof Refused ? error.param : null;
+  return (
+    <p role="status" className={error ? "text-bad" : "text-muted"}>
+      {error ? (
+        <>
+          <Prose text={messageOf(error)} /> {param && <span className="font-mono text-xs">{param}</span>}
+        </>
+      ) : isSuccess ? (
+        "The service can use this grader."
+      ) : (
+        "Checking the grader…"
+      )}
+    </p>
+  );
+}

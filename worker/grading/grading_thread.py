@@ -1,0 +1,117 @@
+"""Grades samples beside a program that has no event loop: in a thread, which begins with the first sample.
+
+Nothing that grades is imported before. So a trainer without reinforcement jobs pays nothing.
+"""
+
+import asyncio
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.orm import Session, sessionmaker
+
+from core.settings import Settings
+
+if TYPE_CHECKING:  # for a trainer that grades nothing
+    from core.serving.served_model import ServedModel
+    from worker.grading.desks import Desks
+    from worker.grading.sample_grader import Graded
+    from worker.grading.usage import UsageSums
+
+CLOSE_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Order:
+    """Samples of one job that are to be graded by one grader.
+
+    A sample is its number, the item and the text. `models` has what a server loads for each model that the
+    grader names. `usage` gets the tokens of these models, which also count in the project's usage.
+    """
+
+    job_id: str
+    project_id: str
+    grader: Any
+    samples: Sequence[tuple[int, dict[str, Any], str]]
+    models: "Mapping[str, ServedModel]"
+    usage: "UsageSums | None"
+
+
+class GradingThread:
+    """The thread. Any thread may call."""
+
+    def __init__(self, settings: Settings, sessions: sessionmaker[Session]) -> None:
+        self._settings, self._sessions = settings, sessions
+        self._lock = threading.Lock()
+        self._runner: asyncio.Runner | None = None
+        self._thread = threading.Thread(target=self._run, name="grading", daemon=True)
+        self._closing = asyncio.Event()
+        self._desks: Desks | None = None
+
+    def submit(
+        self,
+        job_id: str,
+        project_id: str,
+        grader: Any,
+        samples: Sequence[tuple[int, dict[str, Any], str]],
+        *,
+        models: "Mapping[str, ServedModel] | None" = None,
+        usage: "UsageSums | None" = None,
+    ) -> "Future[list[Graded]]":
+        """Begin to grade samples, and return their grades as a future, in the order of the samples.
+
+        See `Order` for the arguments. At most `grading_at_once` samples of a job are graded at once, and no
+        job waits for the graders of another one. The future can be cancelled. It raises JobError and
+        OutsideFault if no sample can be graded, and what the database raises.
+        """
+        order = Order(job_id, project_id, grader, samples, models or {}, usage)
+        return asyncio.run_coroutine_threadsafe(self._graded(order), self._started())
+
+    def leave(self, job_id: str) -> None:
+        """Give up all samples of a job, and what was held for it."""
+        with self._lock:
+            if self._runner is not None:
+                asyncio.run_coroutine_threadsafe(self._left(job_id), self._runner.get_loop())
+
+    def close(self) -> None:
+        """Give up all samples, and end the thread with its processes. Nothing can be submitted any more."""
+        with self._lock:
+            runner, self._runner = self._runner, None
+        if runner is not None:
+            runner.get_loop().call_soon_threadsafe(self._closing.set)
+            self._thread.join(CLOSE_SECONDS)
+
+    def _started(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._runner is None:
+                self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+                self._runner.get_loop()  # before the thread begins, so that samples can wait for it
+                self._thread.start()
+            return self._runner.get_loop()
+
+    def _run(self) -> None:
+        # AnyIO runs the file of the main module in each grader process. That of a trainer imports torch.
+        vars(sys.modules["__main__"]).pop("__file__", None)
+        runner = self._runner
+        assert runner is not None
+        with runner:  # at its end, all tasks are cancelled and the processes killed
+            runner.run(self._until_closed())
+
+    async def _until_closed(self) -> None:
+        await self._closing.wait()
+        if self._desks is not None:
+            await self._desks.close()
+
+    async def _graded(self, order: Order) -> "list[Graded]":
+        if self._desks is None:
+            from worker.grading.desks import Desks
+
+            self._desks = Desks(self._settings, self._sessions)
+        return await self._desks.grade(order)
+
+    async def _left(self, job_id: str) -> None:
+        if self._desks is not None:
+            await self._desks.leave(job_id)

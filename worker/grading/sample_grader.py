@@ -1,0 +1,107 @@
+"""Grades one sample by any grader."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from core.errors import InvalidRequest, Unavailable
+from core.graders.check import graders_of
+from core.graders.processes import GraderProcesses
+from core.graders.schemas import EndpointGrader, LabelModelGrader, ModelGrader, ScoreModelGrader
+from core.graders.templates import Sample
+from worker.grading.model_graders import ModelGraders, Opinion
+from worker.grading.project_endpoints import ProjectEndpoints
+from worker.grading.row_failed import RowFailed
+from worker.grading.usage import UsageSums
+
+PARSE_FAULT = "sample_parse_error"
+MESSAGES = {
+    "invalid_variable_error": "The row has no value for a variable that the grader '{}' names.",
+    "other_error": "The formula of the grader '{}' has no value for the row's scores.",
+    "python_grader_runtime_error": "The code of the grader '{}' failed: {}.",
+    "python_grader_server_error": "The sandbox for the code of the grader '{}' failed: {}.",
+    PARSE_FAULT: "The grader '{}' needs a sample that is JSON, and this one is not.",
+}
+UNKNOWN_FAULT = "The grader '{}' could not grade the sample."
+
+
+@dataclass(frozen=True)
+class Graded:
+    """The grade of one sample.
+
+    With a `fault`, the score is 0, and `message` is a sentence for the client. The fault
+    `sample_parse_error` is the sample's own: it is not the JSON that a grader reads. With any other fault,
+    the grader has failed, which says nothing of the sample. `samples` has what the models of graders wrote,
+    by their graders' names.
+    """
+
+    score: float
+    fault: str | None = None
+    message: str | None = None
+    samples: dict[str, dict[str, Any]] | None = None
+
+    @property
+    def grader_failed(self) -> bool:
+        """Whether the fault is the grader's, and not that of a sample that is not the JSON it should be."""
+        return self.fault not in (None, PARSE_FAULT)
+
+    @property
+    def known_score(self) -> float | None:
+        """The score; None if the grader has failed, which says nothing about the sample."""
+        return None if self.grader_failed else self.score
+
+
+class SampleGrader:
+    """What graders need. `models` is None if none of them asks a model. Only the event loop may call."""
+
+    def __init__(
+        self, processes: GraderProcesses, endpoints: ProjectEndpoints, models: ModelGraders | None
+    ) -> None:
+        self._processes, self._endpoints, self._models = processes, endpoints, models
+
+    async def grade(
+        self, grader: Any, index: int, item: dict[str, Any], text: str, usage: UsageSums
+    ) -> Graded:
+        """Return the grade of a sample, also if the grader fails.
+
+        `index` is the number of the sample, from which the seeds of models follow. `usage` counts their
+        tokens. Raises JobError and OutsideFault if no sample could be graded: see `Asking.ask`.
+        """
+        try:
+            return await self.judge(grader, index, item, text, usage)
+        except RowFailed as error:
+            return Graded(0.0, error.code, error.message)
+
+    async def judge(
+        self, grader: Any, index: int, item: dict[str, Any], text: str, usage: UsageSums
+    ) -> Graded:
+        """Return the grade of a sample, whose fault can only be the sample's own.
+
+        Raises RowFailed if the grader fails, and what `grade` raises.
+        """
+        parts = graders_of(grader)
+        opinions: dict[str, Opinion] = {}
+        for name, part in parts.items():
+            if isinstance(part, ModelGrader):
+                opinions[name] = await self._opinion(part, index, item, text, usage)
+        samples = {name: opinion.sample for name, opinion in opinions.items()} or None
+        known = {name: opinion.score for name, opinion in opinions.items()}
+        asked = {name: part for name, part in parts.items() if isinstance(part, EndpointGrader)}
+        known |= await self._endpoints.scores(asked, item, text)
+        if isinstance(grader, LabelModelGrader | ScoreModelGrader | EndpointGrader):
+            return Graded(known[grader.name], samples=samples)
+        try:
+            grade = await self._processes.grade(grader, item, text, known)
+        except (InvalidRequest, Unavailable) as error:
+            raise RowFailed(error.code or "not_graded", error.message) from error
+        if grade.fault is None:
+            return Graded(grade.reward, samples=samples)
+        message = MESSAGES.get(grade.fault, UNKNOWN_FAULT).format(grader.name, grade.details)
+        if grade.fault != PARSE_FAULT:
+            raise RowFailed(grade.fault, message)
+        return Graded(0.0, PARSE_FAULT, message, samples)
+
+    async def _opinion(
+        self, grader: ModelGrader, index: int, item: dict[str, Any], text: str, usage: UsageSums
+    ) -> Opinion:
+        assert self._models is not None, "whoever creates this knows whether a grader asks a model"
+        return await self._models.judge(grader, index, item, Sample(text), usage)
