@@ -49,13 +49,14 @@ class StepRollouts:
     def _made_up(self, prompt: Row, number: int) -> Rollout:
         answer = np.full(self._options.max_completion_tokens, number, dtype=np.int32)
         tokens_L = np.concatenate([prompt.tokens_L, answer])
+        learnt_L = np.arange(len(tokens_L)) >= len(prompt.tokens_L)
         return Rollout(
             prompt.line,
             tokens_L,
-            np.arange(len(tokens_L)) >= len(prompt.tokens_L),
+            learnt_L,
             acts_from=prompt.acts_from,
             logprobs_L=np.zeros(len(tokens_L), dtype=np.float32),
-            advantage=-1.0 if number % 2 else 1.0,
+            advantages_L=np.where(learnt_L, -1.0 if number % 2 else 1.0, 0.0),
         )
 
     def longest(self, prompts_ES: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -106,7 +106,7 @@ class Rollouts:
             learnt_L=np.concatenate([np.zeros(before, np.bool_), learnt]),
             acts_from=acts_from,
             logprobs_L=np.concatenate([np.zeros(before, np.float32), np.where(learnt, answer.logprobs, 0)]),
-            advantage=advantage,
+            advantages_L=np.concatenate([np.zeros(before), np.where(learnt, advantage, 0.0)]),
         )
 
     def _end_if_fruitless(self, graded: Sequence[GradedAnswer], rollouts: Sequence[Rollout]) -> None:
