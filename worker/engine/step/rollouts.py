@@ -1,4 +1,4 @@
-"""The rollouts of a reinforcement job's next step: sampled ones, or made-up ones for a rehearsal."""
+"""The rollouts of a job's next step: sampled ones, or made-up ones for a rehearsal."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.jobs.spec import JobSpec
-from core.objectives.reinforcement import Reinforcement
+from core.objectives.sampling import SamplingOptions
 from worker.engine.objectives.choose import policy_loss_of
 from worker.engine.objectives.policy.policy_loss import PolicyLoss, StepSize
 from worker.engine.step.policy_step import RolloutRows
@@ -17,15 +17,15 @@ from worker.rows.row import Row
 class StepRollouts:
     """The rollouts of one job's next step, from when they are taken until the step is made."""
 
-    def __init__(self, options: Reinforcement, loss: PolicyLoss) -> None:
+    def __init__(self, options: SamplingOptions, loss: PolicyLoss) -> None:
         self._options, self._loss = options, loss
         self.taken: Sequence[Rollout] | None = None
 
     @classmethod
     def of(cls, spec: JobSpec) -> "StepRollouts | None":
-        """Return a reinforcement job's rollouts, and None for another job."""
+        """Return the rollouts of a job that samples its answers, and None for another job."""
         loss = policy_loss_of(spec)
-        return cls(spec.objective, loss) if loss and isinstance(spec.objective, Reinforcement) else None
+        return cls(spec.objective, loss) if loss and isinstance(spec.objective, SamplingOptions) else None
 
     @property
     def learnt(self) -> list[Rollout]:

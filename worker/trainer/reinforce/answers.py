@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from core.objectives.reinforcement import Reinforcement
+from core.objectives.sampling import SamplingOptions
 from worker.engine.sampler.rollouts import Generation, Sampled
 from worker.engine.step.trainee import Trainee
 from worker.grading.sample_grader import PARSE_FAULT, Graded
@@ -70,7 +70,7 @@ class AnswerSampler:
         self,
         process_group: ProcessGroup,
         trainee: Trainee,
-        objective: Reinforcement,
+        objective: SamplingOptions,
         grading: JobGrading,
     ) -> None:
         self._process_group, self._trainee, self._grading = process_group, trainee, grading
@@ -83,8 +83,7 @@ class AnswerSampler:
         began = time.monotonic()
         asked = Generation(count, self._max_tokens, seed, self._grammar)
         answers = self._process_group.sample(self._trainee, prompts, asked, abandon)
-        samples = [(number, items[answer.line], answer.text) for number, answer in enumerate(answers)]
-        grades = self._grading.grade(samples)
+        grades = self._grading.grade(answers, items)
         grading = Grading(answers, grades, time.monotonic() - began)
         grades.add_done_callback(lambda _: self._grading.ended())
         return grading

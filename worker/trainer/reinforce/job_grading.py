@@ -1,30 +1,42 @@
-"""Has the answers of one job graded, by the thread that grades for all jobs of a trainer."""
+"""Has the answers of one job graded or read, by the thread that grades for all jobs of a trainer."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
 from core.jobs.spec import JobSpec
+from core.objectives.distillation import Distillation
 from core.objectives.reinforcement import Reinforcement
 from core.serving.served_model import ServedModel
 from core.tables import Job
+from worker.engine.sampler.rollouts import Sampled
 from worker.grading.grading_thread import GradingThread
 from worker.grading.sample_grader import Graded
+from worker.grading.teacher import Teacher
+from worker.trainer.reading.row_items import RowItems
 
 
 class JobGrading:
-    """The grader of one job. `ended` is called, in any thread, when samples have been graded."""
+    """The grader or the teacher of one job. `ended` is called, in any thread, when all are graded."""
 
     def __init__(self, thread: GradingThread, job: Job, ended: Callable[[], object]) -> None:
         self._thread, self._job = thread, job
         self.ended = ended
 
-    def grade(self, samples: Sequence[tuple[int, dict[str, Any], str]]) -> Future[list[Graded]]:
-        """Begin to grade samples: each is its number, the item and the text."""
+    def grade(self, answers: Sequence[Sampled], items: RowItems) -> Future[list[Graded]]:
+        """Begin to grade answers, or to have a teacher read them. `items` are those of their lines."""
         job, spec = self._job, JobSpec.model_validate(self._job.spec)
-        assert isinstance(spec.objective, Reinforcement)
         models = {name: ServedModel.model_validate(each) for name, each in spec.grader_models.items()}
-        return self._thread.submit(job.id, job.project_id, spec.objective.grader, samples, models=models)
+        by: Any
+        samples: list[tuple[Any, ...]]
+        if isinstance(spec.objective, Distillation):
+            by = Teacher(spec.objective.teacher)
+            samples = [(answer.prompt_L.tolist(), answer.tokens.tolist()) for answer in answers]
+        else:
+            assert isinstance(spec.objective, Reinforcement)
+            by = spec.objective.grader
+            samples = [(number, items[answer.line], answer.text) for number, answer in enumerate(answers)]
+        return self._thread.submit(job.id, job.project_id, by, samples, models=models)
 
     def leave(self) -> None:
         """Give up all samples of the job."""

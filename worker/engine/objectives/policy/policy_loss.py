@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from core.objectives.reinforcement import Reinforcement
+from core.objectives.sampling import SamplingOptions
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,12 @@ class TokenTerms:
 
 
 class PolicyLoss(ABC):
-    """A loss, made from the options of a reinforcement job."""
+    """A loss, made from the options of a job that samples its answers."""
 
     needs_row_sums: bool = False
     """Whether the loss of a token depends on the other tokens of its rollout"""
 
-    def __init__(self, options: Reinforcement) -> None:
+    def __init__(self, options: SamplingOptions) -> None:
         self.max_completion_tokens = options.max_completion_tokens
         self.lowest, self.highest = 1 - options.epsilon, 1 + options.epsilon_high
         """The bounds of the ratio"""
