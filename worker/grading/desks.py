@@ -12,12 +12,12 @@ from core.graders.processes import GraderProcesses
 from core.serving.dispatch.dispatcher import Dispatcher
 from core.settings import Settings
 from worker.grading.asking import Asking, bearer_token
-from worker.grading.grading_thread import Order
+from worker.grading.grading_thread import Order, Teacher
 from worker.grading.model_graders import ModelGraders
 from worker.grading.project_endpoints import ProjectEndpoints
 from worker.grading.quota import ChatQuota
 from worker.grading.sample_grader import Graded, SampleGrader
-from worker.grading.teacher import Teacher, TeacherReader
+from worker.grading.teacher import TeacherReader
 from worker.grading.usage import UsageSums, count_for_project
 
 Judge = Callable[..., Awaitable[Graded]]

@@ -25,6 +25,13 @@ CLOSE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
+class Teacher:
+    """The name of a model, which takes the place of a grader: it says how likely it finds each token."""
+
+    model: str
+
+
+@dataclass(frozen=True)
 class Order:
     """Samples of one job that are to be graded by one grader, or read by one `Teacher`.
 

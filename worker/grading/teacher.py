@@ -1,21 +1,14 @@
 """A teacher reads answers instead of grading them: it says how likely it finds each of their tokens."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from core.serving.served_model import ServedModel
 from worker.grading.asking import Asking
+from worker.grading.grading_thread import Teacher
 from worker.grading.prompt_logprobs import own_choice, prompt_logprobs
 from worker.grading.row_failed import RowFailed
 from worker.grading.sample_grader import Graded
 from worker.grading.usage import UsageSums
-
-
-@dataclass(frozen=True)
-class Teacher:
-    """The model whose name takes the place of a grader in an order."""
-
-    model: str
 
 
 class TeacherReader:

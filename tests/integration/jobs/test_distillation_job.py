@@ -66,7 +66,7 @@ def school(
     lesson = tenant.create_job(
         model=TINY,
         training_file=tenant.upload(rows(24, "abcabc")),
-        hyperparameters={"n_epochs": 4, "batch_size": 4},
+        hyperparameters={"n_epochs": 6, "batch_size": 4},
         training=EXACT,
         seed=1,
     )
@@ -79,13 +79,13 @@ def school(
 
 def create(school: School, teacher: str | None = None, **options: Any) -> str:
     hyperparameters = {
-        "n_epochs": 3,
+        "n_epochs": 2,
         "batch_size": 4,
         "num_generations": 8,
-        "max_completion_tokens": 8,
-        "eval_interval": 9,
-        "eval_samples": 4,
-        "learning_rate_multiplier": 0.5,
+        "max_completion_tokens": 16,
+        "eval_interval": 12,
+        "eval_samples": 1,
+        "learning_rate_multiplier": 0.2,
         **options,
     }
     job = school.tenant.create_job(
@@ -118,7 +118,7 @@ def read_by_teacher(school: School) -> int:
 
 def test_a_student_comes_nearer_to_its_teacher_and_pays_for_what_it_reads(school: School) -> None:
     before = read_by_teacher(school)
-    job_id = create(school)
+    job_id = create(school, eval_samples=32)  # so that their mean hardly depends on the draws
     finish(school.api, job_id)
     series = points(school, job_id)
     far = {
@@ -126,8 +126,8 @@ def test_a_student_comes_nearer_to_its_teacher_and_pays_for_what_it_reads(school
         for point in series
         if point.get("full_valid_mean_reverse_kl") is not None
     }
-    assert set(far) == {0, 6, 9, 12, 18}, "before the first step, at each ninth, and after each epoch"
-    assert 0 < far[18] < far[0] / 2, far
+    assert set(far) == {0, 6, 12}, "before the first step, and after each epoch"
+    assert 0 < far[12] < far[0] / 2, far
     steps = series[1:]
     assert all(point["train_mean_reverse_kl"] is not None for point in steps)
     assert {point["policy_gap_max"] for point in steps} == {0.0}, "both compute the same in fp32"
@@ -143,7 +143,7 @@ def test_a_student_comes_nearer_to_its_teacher_and_pays_for_what_it_reads(school
 
 
 def test_a_job_that_is_resumed_learns_to_the_bit_what_it_would_have_learnt(school: School) -> None:
-    whole, resumed = (create(school, n_epochs=2) for _ in range(2))
+    whole, resumed = (create(school) for _ in range(2))
     finish(school.api, whole)
     with resting(0.2), running(school.api):
         wait_for(lambda: school.tenant.job(resumed)["progress"]["step"] >= 3, 240)

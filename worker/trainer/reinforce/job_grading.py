@@ -10,9 +10,8 @@ from core.objectives.reinforcement import Reinforcement
 from core.serving.served_model import ServedModel
 from core.tables import Job
 from worker.engine.sampler.rollouts import Sampled
-from worker.grading.grading_thread import GradingThread
+from worker.grading.grading_thread import GradingThread, Teacher
 from worker.grading.sample_grader import Graded
-from worker.grading.teacher import Teacher
 from worker.trainer.reading.row_items import RowItems
 
 
