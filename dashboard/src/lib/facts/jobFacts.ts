@@ -20,7 +20,7 @@ export function adapterName(type: string): string {
   return type === "lora" ? "LoRA" : type;
 }
 
-const WORDS: Partial<Record<Job["method"]["type"], string>> = { reinforcement: "Reinforcement", distillation: "Distillation" };
+const WORDS: Record<string, string> = { reinforcement: "Reinforcement", distillation: "Distillation" };
 
 /** Returns the objective and the method of a job. Most objectives are known by their initials. */
 export function methodName(job: Job): string {
