@@ -17,13 +17,13 @@ from core.jobs.evaluation_schedule import EVAL_EXAMPLES, Schedule, eval_steps
 from core.jobs.spec import JobSpec
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter
 from core.methods.whole import FullTuning
-from core.objectives.reinforcement import Reinforcement
+from core.objectives.sampling import SamplingOptions
 
 
 def estimate(spec: JobSpec, facts: Facts, machines: Sequence[Machine], with_options: bool) -> Estimate:
     """Return the estimate on each of the machines. `with_options` also tries other methods there."""
     stored = facts
-    if isinstance(spec.objective, Reinforcement):
+    if isinstance(spec.objective, SamplingOptions):
         facts = with_answers(facts, spec.objective)
     steps = _steps(spec, facts, stored.training.exact)
     # What does not depend on the device is told of bf16, which all cards compute in
@@ -66,7 +66,7 @@ def _steps(spec: JobSpec, facts: Facts, exact: bool) -> Steps:
 def _evaluations(spec: JobSpec, facts: Facts, per_epoch: int) -> tuple[int, int]:
     """Return the evaluations on all validation rows, and those on a few of them."""
     wholes, parts = _schedule(spec, facts, per_epoch).left(0)
-    if isinstance(spec.objective, Reinforcement):
+    if isinstance(spec.objective, SamplingOptions):
         return wholes + 1, parts  # the base model's answers are the first
     return wholes, parts
 
@@ -78,14 +78,14 @@ def _schedule(spec: JobSpec, facts: Facts, per_epoch: int) -> Schedule:
         last_step=per_epoch * spec.hyperparameters.n_epochs,
         steps_per_epoch=per_epoch,
         eval_steps=_eval_steps(spec, per_epoch),
-        whole_always=spec.publishes_best or isinstance(spec.objective, Reinforcement),
+        whole_always=spec.publishes_best or isinstance(spec.objective, SamplingOptions),
         whole_tokens=rows.tokens if rows else 0,
         part_tokens=round(few),
     )
 
 
 def _eval_steps(spec: JobSpec, per_epoch: int) -> int:
-    own = spec.objective.eval_interval if isinstance(spec.objective, Reinforcement) else None
+    own = spec.objective.eval_interval if isinstance(spec.objective, SamplingOptions) else None
     return own or eval_steps(spec.training, per_epoch)
 
 
@@ -99,7 +99,7 @@ def _tokens(spec: JobSpec, facts: Facts) -> Tokens:
         most=epochs * rows.most,
         computed=None if share is None else round(share * epochs * rows.tokens),
         per_epoch=rows.tokens,
-        sampled=epochs * sampled_tokens(rows, asked) if isinstance(asked, Reinforcement) else None,
+        sampled=epochs * sampled_tokens(rows, asked) if isinstance(asked, SamplingOptions) else None,
         longest_row=rows.longest,
         validation=facts.validation.tokens if facts.validation else 0,
     )
@@ -123,7 +123,7 @@ def _work(
         training += computed * forward_operations(model, rows.usual_row)
     evaluation = len(trainables) * _evaluation(spec, facts, steps, model)
     sampling = 0.0
-    if isinstance(spec.objective, Reinforcement):
+    if isinstance(spec.objective, SamplingOptions):
         sampling = spec.hyperparameters.n_epochs * sampling_operations(model, rows, spec.objective)
     return Operations(training=training, evaluation=evaluation, sampling=sampling)
 
@@ -134,7 +134,7 @@ def _evaluation(spec: JobSpec, facts: Facts, steps: Steps, model: ModelShape) ->
         return 0.0
     schedule = _schedule(spec, facts, steps.per_epoch)
     wholes, parts = _evaluations(spec, facts, steps.per_epoch)
-    if isinstance(spec.objective, Reinforcement):
+    if isinstance(spec.objective, SamplingOptions):
         return wholes * sampling_operations(model, facts.validation, spec.objective)
     tokens = wholes * schedule.whole_tokens + parts * schedule.part_tokens
     return tokens * forward_operations(model, facts.validation.usual_row)
@@ -164,8 +164,8 @@ def _unknown(
         yield f"Memory, disk and time: the memory of the method '{spec.adapter.type}' has no model yet."
     if spec.sampled_tokens:
         yield (
-            "Time and price: how fast answers are sampled has not been measured, and the graders take their "
-            "own time."
+            "Time and price: how fast answers are sampled has not been measured, and graders or a teacher "
+            "take their own time."
         )
         yield (
             "The exact number of tokens: the model decides where its answers end. Each is counted with all "

@@ -9,10 +9,10 @@ from api.job_estimates.facts import Facts
 from api.job_estimates.rows import Rows
 from api.job_estimates.work import forward_operations
 from core.estimates.shapes import ModelShape
-from core.objectives.reinforcement import Reinforcement
+from core.objectives.sampling import SamplingOptions
 
 
-def with_answers(facts: Facts, asked: Reinforcement) -> Facts:
+def with_answers(facts: Facts, asked: SamplingOptions) -> Facts:
     """Return the facts with the answers behind each prompt. An example is a prompt with all of its answers.
 
     The answers to a prompt share it, so it is computed once in a step.
@@ -47,12 +47,12 @@ def _answered(prompts: Rows, count: int, longest: int) -> Rows:
     )
 
 
-def sampled_tokens(answered: Rows, asked: Reinforcement) -> int:
+def sampled_tokens(answered: Rows, asked: SamplingOptions) -> int:
     """Return the tokens of the answers alone, at most."""
     return answered.rows * asked.max_completion_tokens
 
 
-def sampling_operations(model: ModelShape, answered: Rows, asked: Reinforcement) -> float:
+def sampling_operations(model: ModelShape, answered: Rows, asked: SamplingOptions) -> float:
     """Return the operations with which the answers of these rows are sampled. A prompt is computed once."""
     prompts = answered.tokens - sampled_tokens(answered, asked)
     computed = prompts / answered.rows_per_example + sampled_tokens(answered, asked)

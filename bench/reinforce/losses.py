@@ -117,7 +117,7 @@ def as_asked(trainee: Trainee, rollouts: list[Rollout]) -> list[dict[str, Any]]:
                 "answer": rollout.tokens_L[begin:].tolist(),
                 "learnt": rollout.learnt_L[begin:].tolist(),
                 "logprobs": rollout.logprobs_L[begin:].tolist(),
-                "advantage": rollout.advantage,
+                "advantage": float(max(rollout.advantages_L, key=abs)),  # all learnt tokens have the same
             }
         )
     return found

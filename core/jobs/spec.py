@@ -100,7 +100,8 @@ class TrainingOptions(Options):
 def shown_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is told outside of a job's specification.
 
-    That is not where the store has its graders' models, and no header of a grader's requests.
+    That is not where the store has the models of its graders and its teacher, and no header of a grader's
+    requests.
     """
     told = {name: value for name, value in spec.items() if name != "grader_models"}
     return {name: with_hidden_headers(value) for name, value in told.items()}
@@ -121,7 +122,7 @@ class JobSpec(Options):
     evaluation: Evaluation | None = None
     """What is evaluated when the result exists. It changes nothing of the result."""
     grader_models: dict[str, dict[str, Any]] = Field(default={})
-    """What a server loads for each model that graders of the evaluation name, as in a run's request."""
+    """What a server loads for each model that a grader names, or that is the teacher of a distillation."""
     preparation: Preparation | None = None
     """How the rows are made of the training file. None trains on the file as it is."""
     lineage: list[Ancestor] = Field(default=[])

@@ -5,5 +5,5 @@ loss (`worker/engine/objectives`) follow from NAMES and these files. API, comman
 folder. This module imports no library, so that the command line starts fast.
 """
 
-NAMES = ("supervised", "dpo", "orpo", "kto", "simpo", "reinforcement")
+NAMES = ("supervised", "dpo", "orpo", "kto", "simpo", "reinforcement", "distillation")
 """The objectives on offer, in the order in which they are shown. The module of each name holds OBJECTIVE."""

@@ -20,8 +20,8 @@ class RequestedHyperparameters(Options):
     """Rows, pairs of answers, or prompts in an optimizer step; `auto` depends on the number of rows in the
     training file"""
     learning_rate_multiplier: Auto | Annotated[float, Field(gt=0, le=1000)] = "auto"
-    """Factor on `training.learning_rate`; `auto` is 1 for `supervised`, 0.2 for `reinforcement`, and
-    0.1 for every other objective"""
+    """Factor on `training.learning_rate`; `auto` is 1 for `supervised`, 0.2 for `reinforcement`,
+    0.5 for `distillation`, and 0.1 for every other objective"""
 
 
 class Hyperparameters(Options):

@@ -1,7 +1,7 @@
 """Grades the samples of several jobs at once. Each job has a desk of its own, so none waits for another."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -12,12 +12,16 @@ from core.graders.processes import GraderProcesses
 from core.serving.dispatch.dispatcher import Dispatcher
 from core.settings import Settings
 from worker.grading.asking import Asking, bearer_token
-from worker.grading.grading_thread import Order
+from worker.grading.grading_thread import Order, Teacher
 from worker.grading.model_graders import ModelGraders
 from worker.grading.project_endpoints import ProjectEndpoints
 from worker.grading.quota import ChatQuota
 from worker.grading.sample_grader import Graded, SampleGrader
+from worker.grading.teacher import TeacherReader
 from worker.grading.usage import UsageSums, count_for_project
+
+Judge = Callable[..., Awaitable[Graded]]
+"""Grades a sample, whose parts are its arguments, and counts the tokens of models in the last argument."""
 
 
 class Desks:
@@ -87,13 +91,10 @@ class _Desk:
         task = asyncio.current_task()
         assert task is not None
         self._orders.add(task)
-        grader = SampleGrader(self._processes, self._endpoints, self._models(order))
+        judge = self._judge(order)
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [
-                    group.create_task(self._grade(grader, order.grader, sample, usage))
-                    for sample in order.samples
-                ]
+                tasks = [group.create_task(self._in_turn(judge, *sample, usage)) for sample in order.samples]
         except BaseExceptionGroup as several:
             raise several.exceptions[0] from None
         finally:
@@ -110,15 +111,19 @@ class _Desk:
         if self._asking is not None:
             await to_thread.run_sync(self._asking[1].close)
 
-    async def _grade(
-        self, by: SampleGrader, grader: Any, sample: tuple[int, dict[str, Any], str], usage: UsageSums
-    ) -> Graded:
+    async def _in_turn(self, judge: Judge, *sample: Any) -> Graded:
         async with self._room:
-            return await by.grade(grader, *sample, usage)
+            return await judge(*sample)
 
-    def _models(self, order: Order) -> ModelGraders | None:
-        if not order.models:
-            return None
+    def _judge(self, order: Order) -> Judge:
+        """Return what grades a sample of the order."""
+        by = order.grader
+        if isinstance(by, Teacher):
+            return TeacherReader(self._asks(), by, order.models[by.model]).read
+        models = ModelGraders(self._asks(), dict(order.models)) if order.models else None
+        return partial(SampleGrader(self._processes, self._endpoints, models).grade, by)
+
+    def _asks(self) -> Asking:
         if self._asking is None:
             self._asking = self._new_asking()
-        return ModelGraders(self._asking[0], dict(order.models))
+        return self._asking[0]

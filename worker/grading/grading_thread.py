@@ -25,17 +25,25 @@ CLOSE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
-class Order:
-    """Samples of one job that are to be graded by one grader.
+class Teacher:
+    """The name of a model, which takes the place of a grader: it says how likely it finds each token."""
 
-    A sample is its number, the item and the text. `models` has what a server loads for each model that the
-    grader names. `usage` gets the tokens of these models, which also count in the project's usage.
+    model: str
+
+
+@dataclass(frozen=True)
+class Order:
+    """Samples of one job that are to be graded by one grader, or read by one `Teacher`.
+
+    A sample is its number, the item and the text; for a teacher, the tokens of the prompt and of the answer.
+    `models` has what a server loads for each model that the grader names, or for the teacher. `usage` gets
+    the tokens of these models, which also count in the project's usage.
     """
 
     job_id: str
     project_id: str
     grader: Any
-    samples: Sequence[tuple[int, dict[str, Any], str]]
+    samples: Sequence[tuple[Any, ...]]
     models: "Mapping[str, ServedModel]"
     usage: "UsageSums | None"
 
@@ -56,7 +64,7 @@ class GradingThread:
         job_id: str,
         project_id: str,
         grader: Any,
-        samples: Sequence[tuple[int, dict[str, Any], str]],
+        samples: Sequence[tuple[Any, ...]],
         *,
         models: "Mapping[str, ServedModel] | None" = None,
         usage: "UsageSums | None" = None,

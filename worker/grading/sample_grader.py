@@ -1,5 +1,6 @@
 """Grades one sample by any grader."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,13 +32,15 @@ class Graded:
     With a `fault`, the score is 0, and `message` is a sentence for the client. The fault
     `sample_parse_error` is the sample's own: it is not the JSON that a grader reads. With any other fault,
     the grader has failed, which says nothing of the sample. `samples` has what the models of graders wrote,
-    by their graders' names.
+    by their graders' names. A teacher gives no score: `logprobs` has log p of each token of its sample, in
+    nats.
     """
 
     score: float
     fault: str | None = None
     message: str | None = None
     samples: dict[str, dict[str, Any]] | None = None
+    logprobs: Sequence[float] | None = None
 
     @property
     def grader_failed(self) -> bool:

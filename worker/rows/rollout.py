@@ -1,4 +1,4 @@
-"""A rollout: a prompt with an answer that was sampled from the policy, and how good the answer is."""
+"""A rollout: a prompt with an answer that was sampled from the policy, and how good its tokens are."""
 
 from dataclasses import dataclass
 
@@ -12,15 +12,16 @@ from worker.rows.row import Row
 class Rollout(Row):
     """A row whose learnt tokens were sampled, at temperature 1. `line` is the line of its prompt.
 
-    `logprobs_L[i]` is log p of token i in nats, as the sampler found it, or 0 if the token is not learnt. The
-    `advantage` says how much better the answer is than other answers to the prompt. An answer that is masked,
-    because it was truncated for example, is a rollout without learnt tokens.
+    `logprobs_L[i]` is log p of token i in nats, as the sampler found it, and `advantages_L[i]` says how much
+    more likely the token should become. Both are 0 if the token is not learnt. A reward gives all tokens of
+    an answer the same advantage, and a teacher gives each token its own. An answer that is masked, because it
+    was truncated for example, is a rollout without learnt tokens.
     """
 
     logprobs_L: NDArray[np.float32]
-    advantage: float
+    advantages_L: NDArray[np.float64]
 
     @property
     def is_learnt(self) -> bool:
         """Whether a policy loss has a gradient on this rollout."""
-        return self.advantage != 0 and self.supervised > 0
+        return bool(self.advantages_L.any())

@@ -71,7 +71,7 @@ def _refuse_missing_answers(kind: Kind, criteria: Sequence[Criterion]) -> None:
 
 
 def with_grader_models(spec: JobSpec, found: Found) -> JobSpec:
-    """Return the specification with what a server loads for each model that its graders name.
+    """Return the specification with what a server loads for each model of its graders, and for its teacher.
 
     Raises InvalidRequest if the project may not ask one of them.
     """

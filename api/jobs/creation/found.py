@@ -1,4 +1,4 @@
-"""Finds what a request for a job names: a model, files, a secret, and the models of graders."""
+"""Finds what a request for a job names: a model, files, a secret, the models of graders, and a teacher."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +26,7 @@ CRITERIA = "evaluate.criteria"
 METHOD = "method.reinforcement"
 GRADERS = ("grader", "audit_grader")
 """The names of a job's own graders in `METHOD`"""
+TEACHER = "method.distillation.teacher"
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Found:
     """The secrets of the trackers that the request names, by the tracker's type. Those that are missing are
     left out"""
     graders: Mapping[NamedModel, ChatModel | InvalidRequest]
-    """The model of each grader, or why the project may not ask it"""
+    """The model of each grader, and the teacher, or why the project may not ask it"""
 
 
 def find(session: Session, project_id: str, catalog: Catalog, request: CreateJob) -> Found:
@@ -130,13 +131,15 @@ def _secrets(session: Session, project_id: str, request: CreateJob) -> Iterator[
 def _graders(
     session: Session, project_id: str, catalog: Catalog, key: str, request: CreateJob
 ) -> Iterator[tuple[NamedModel, ChatModel | InvalidRequest]]:
-    """Yield the model of each grader. If an alias leads to several, `key` chooses one."""
+    """Yield the model of each grader, and the teacher. If an alias leads to several, `key` chooses one."""
     criteria = (request.evaluate.criteria if request.evaluate else None) or []
     model_of = finder(session, project_id, catalog, key)
     asked = list(grader_models(criteria, CRITERIA))
     for name in GRADERS:
         if (grader := request.options_beside.get(name)) is not None:
             asked += models_of(grader, f"{METHOD}.{name}")
+    if (teacher := request.options_beside.get("teacher")) is not None:
+        asked.append(NamedModel(teacher, TEACHER))
     for named in asked:
         try:
             yield named, model_of(*named)

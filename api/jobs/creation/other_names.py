@@ -16,6 +16,7 @@ INITIAL = 'Take the adapter "lora", and set \'adapter.init_lora_weights\' to "{}
 OF_LORA = "Take the adapter \"lora\", and set 'adapter.{}' to true"
 AN_ADAPTER = "This is an adapter: set 'adapter.type' to \"{}\", and leave 'method' out"
 REINFORCEMENT = 'It is called "reinforcement" here'
+DISTILLATION = 'It is called "distillation" here'
 LOSS_TYPE = "method.reinforcement.hyperparameters.loss_type"
 POLICY_LOSS = f"{REINFORCEMENT}. Set '{LOSS_TYPE}' to \"{{}}\""
 SUPERVISED = "It is called \"supervised\" here, which is also what a job does without 'method'"
@@ -60,6 +61,9 @@ METHODS = {
     "dora": f"{OF_LORA.format('use_dora')}. Leave 'method' out",
     **dict.fromkeys(("rlhf", "rl", "rft", "reinforce", "rloo", "reinforcement_learning"), REINFORCEMENT),
     **{name: POLICY_LOSS.format(name) for name in POLICY_LOSSES},
+    **dict.fromkeys(
+        ("distill", "gkd", "minillm", "opd", "on_policy_distillation", "knowledge_distillation"), DISTILLATION
+    ),
     "ppo": f"{POLICY_LOSS.format('grpo')}, which clips as PPO does and needs no value model",
 }
 
@@ -104,27 +108,27 @@ HYPERPARAMETERS = {
     **dict.fromkeys(("rank", "r", "lora_r", "lora_rank"), INSTEAD.format("adapter.r")),
 }
 
-REWARDS = {
-    **HYPERPARAMETERS,
-    **dict.fromkeys(
-        ("group_size", "n", "n_samples", "num_samples", "rollout_n", "samples_per_prompt"),
-        INSTEAD.format("method.reinforcement.hyperparameters.num_generations"),
-    ),
-    **dict.fromkeys(
-        ("max_tokens", "max_new_tokens", "max_completion_length", "max_response_length"),
-        INSTEAD.format("method.reinforcement.hyperparameters.max_completion_tokens"),
-    ),
-    **dict.fromkeys(
-        ("eval_steps", "eval_every"), INSTEAD.format("method.reinforcement.hyperparameters.eval_interval")
-    ),
-    "temperature": "Answers are sampled with temperature 1, so that the model learns from what it does",
-    **dict.fromkeys(("beta", "kl_coef", "kl_loss_coef"), "No loss here has a term of the KL divergence"),
-    "loss": INSTEAD.format(LOSS_TYPE),
-    **{
-        name: f"It stands beside 'hyperparameters', as 'method.reinforcement.{name}'"
-        for name in ("grader", "audit_grader")
-    },
-}
+
+def _of_sampling(method: str, *beside: str) -> dict[str, str]:
+    """Return hints for the hyperparameters of a method that samples answers, which lack `beside`."""
+    own = f"method.{method}.hyperparameters"
+    return {
+        **HYPERPARAMETERS,
+        **dict.fromkeys(
+            ("group_size", "n", "n_samples", "num_samples", "rollout_n", "samples_per_prompt"),
+            INSTEAD.format(f"{own}.num_generations"),
+        ),
+        **dict.fromkeys(
+            ("max_tokens", "max_new_tokens", "max_completion_length", "max_response_length"),
+            INSTEAD.format(f"{own}.max_completion_tokens"),
+        ),
+        **dict.fromkeys(("eval_steps", "eval_every"), INSTEAD.format(f"{own}.eval_interval")),
+        "temperature": "Answers are sampled with temperature 1, so that the model learns from what it does",
+        **dict.fromkeys(("beta", "kl_coef", "kl_loss_coef"), "No loss here has a term of the KL divergence"),
+        "loss": INSTEAD.format(f"{own}.loss_type"),
+        **{name: f"It stands beside 'hyperparameters', as 'method.{method}.{name}'" for name in beside},
+    }
+
 
 NAMES: Mapping[str, Mapping[str, str]] = {
     "adapter.type": ADAPTERS,
@@ -134,7 +138,8 @@ NAMES: Mapping[str, Mapping[str, str]] = {
     "adapter": ADAPTER,
     "hyperparameters": HYPERPARAMETERS,
     **{f"method.{objective}.hyperparameters": HYPERPARAMETERS for objective in OBJECTIVES},
-    "method.reinforcement.hyperparameters": REWARDS,
+    "method.reinforcement.hyperparameters": _of_sampling("reinforcement", "grader", "audit_grader"),
+    "method.distillation.hyperparameters": _of_sampling("distillation", "teacher"),
 }
 """The keys are parameters with a wrong value, or with an unknown parameter inside. Each has hints."""
 

@@ -1,4 +1,4 @@
-"""Refuses what does not go with `reinforcement`, in which the model answers the rows itself."""
+"""Refuses what does not go with the methods in which the model answers the rows itself."""
 
 from typing import Any
 
@@ -11,51 +11,49 @@ from core.egress import Egress
 from core.errors import InvalidRequest
 from core.jobs.search import ADAPTER
 from core.jobs.spec import JobSpec, TrainingOptions
-from core.methods.method import MethodOptions
 from core.objectives.registry import AnyObjective
 from core.objectives.reinforcement import Reinforcement
 from core.settings import Settings
 
-HYPERPARAMETERS = f"{METHOD}.hyperparameters"
 SHORTEST_PROMPT = 8  # tokens that must be left beside an answer
 DEFAULTS = TrainingOptions()
 IMPOSSIBLE = {
-    "fsdp": "does not go with the method 'reinforcement': spread weights cannot sample answers. Leave it "
-    "out.",
-    "devices": "must be 1 with the method 'reinforcement', which trains on one device.",
+    "fsdp": "does not go with the method '{0}': spread weights cannot sample answers. Leave it out.",
+    "devices": "must be 1 with the method '{0}', which trains on one device.",
     "row_losses": "measures losses of rows with answers, and prompts have none. Leave it out.",
     "early_stopping_patience": "follows the loss on rows with answers, and prompts have none. Leave it out. "
-    "'training.load_best_model_at_end' publishes the state with the highest mean reward.",
-    "eval_steps": f"does not go with the method 'reinforcement'. Set '{HYPERPARAMETERS}.eval_interval' "
-    "instead.",
-    "eval_max_new_tokens": "does not go with the method 'reinforcement'. Set "
-    f"'{HYPERPARAMETERS}.max_completion_tokens' instead.",
+    "'training.load_best_model_at_end' publishes the best state.",
+    "eval_steps": "does not go with the method '{0}'. Set "
+    "'method.{0}.hyperparameters.eval_interval' instead.",
+    "eval_max_new_tokens": "does not go with the method '{0}'. Set "
+    "'method.{0}.hyperparameters.max_completion_tokens' instead.",
 }
-"""Training options that must have their defaults, with the reasons."""
+"""Training options that must have their defaults, with the reasons. {0} is the method."""
 UNLIKE = {
-    "lora_dropout": "must be 0 with the method 'reinforcement': answers are sampled without dropout.",
-    "dynamic_rank": "does not go with the method 'reinforcement': answers are sampled with all ranks.",
+    "lora_dropout": "must be 0 with the method '{0}': answers are sampled without dropout.",
+    "dynamic_rank": "does not go with the method '{0}': answers are sampled with all ranks.",
 }
-"""Options of an adapter that make its steps compute with other weights than the sampler, with the reasons."""
+"""Options of an adapter with which steps compute with other weights than the sampler, with the reasons."""
 
 
-def refuse_beside_rewards(request: CreateJob, is_sweep: bool, settings: Settings) -> None:
-    """Raise InvalidRequest for the first part of a request that a job with rewards cannot have."""
+def refuse_beside_sampling(request: CreateJob, is_sweep: bool, settings: Settings) -> None:
+    """Raise InvalidRequest for the first part of a request that does not go with sampled answers."""
+    method = request.objective.name
     if is_sweep:
-        reason = "cannot be 'reinforcement' in a sweep, which compares losses. Create a job for each value."
+        reason = f"cannot be '{method}' in a sweep, which compares losses. Create a job for each value."
         raise invalid_value("method.type", reason)
     if not request.has_validation:
         raise InvalidRequest(
-            "The method 'reinforcement' needs prompts that are held out of training: their mean reward says "
-            f"what was learnt. Name a 'validation_file' or a '{SPLIT}'.",
+            f"The method '{method}' needs prompts that are held out of training: their answers say what was "
+            f"learnt. Name a 'validation_file' or a '{SPLIT}'.",
             code="validation_file_required",
             param="validation_file",
         )
     for name, reason in IMPOSSIBLE.items():
         if getattr(request.training_or_default, name) != getattr(DEFAULTS, name):
-            raise invalid_value(f"training.{name}", reason)
+            raise invalid_value(f"training.{name}", reason.format(method))
     if request.augmentation is not None:
-        raise invalid_value(AUGMENTATION, "does not go with the method 'reinforcement'. Leave it out.")
+        raise invalid_value(AUGMENTATION, f"does not go with the method '{method}'. Leave it out.")
     for name in GRADERS:
         if (grader := request.options_beside.get(name)) is not None:
             _refuse_grader(grader, f"{METHOD}.{name}", settings)
@@ -72,11 +70,12 @@ def _refuse_grader(grader: Any, param: str, settings: Settings) -> None:
         raise invalid_value(f"{param}.type", reason)
 
 
-def refuse_unlike_policies(adapter: MethodOptions) -> None:
+def refuse_unlike_policies(spec: JobSpec) -> None:
     """Raise InvalidRequest for an adapter that learns with other weights than it samples, or from answers."""
+    adapter = spec.adapter
     for name, reason in UNLIKE.items():
         if getattr(adapter, name, None):
-            raise invalid_value(f"{ADAPTER}{name}", reason)
+            raise invalid_value(f"{ADAPTER}{name}", reason.format(spec.objective.type))
     if getattr(adapter, "init_lora_weights", None) == "lora_ga":
         reason = "cannot be 'lora_ga', which computes gradients of answers, and prompts have none."
         raise invalid_value(f"{ADAPTER}init_lora_weights", reason)
@@ -86,7 +85,7 @@ def refuse_stop_without_audit(objective: AnyObjective) -> None:
     """Raise InvalidRequest if an audit shall end the job, and there is none."""
     if isinstance(objective, Reinforcement) and objective.stop_on_audit and objective.audit_grader is None:
         reason = f"needs an audit. Add the grader '{METHOD}.audit_grader', or leave it out."
-        raise invalid_value(f"{HYPERPARAMETERS}.stop_on_audit", reason)
+        raise invalid_value(f"{METHOD}.hyperparameters.stop_on_audit", reason)
 
 
 def refuse_long_answers(spec: JobSpec) -> None:
@@ -97,4 +96,5 @@ def refuse_long_answers(spec: JobSpec) -> None:
             f"is {spec.sampled_tokens:,}, but prompt and answer together have at most {longest:,} tokens. "
             f"Choose at most {longest - SHORTEST_PROMPT:,}, or less for longer prompts."
         )
-        raise invalid_value(f"{HYPERPARAMETERS}.max_completion_tokens", reason)
+        param = f"method.{spec.objective.type}.hyperparameters.max_completion_tokens"
+        raise invalid_value(param, reason)

@@ -10,13 +10,14 @@ from sqlalchemy.orm import Session
 
 from api.eval_requests.check import check_endpoints
 from api.job_estimates.estimate import estimate
+from api.jobs.creation.distillation import refuse_teacher
 from api.jobs.creation.evaluation import with_evaluation, with_grader_models
 from api.jobs.creation.facts import facts_of, this_machine
 from api.jobs.creation.found import CRITERIA, Found, find
 from api.jobs.creation.options import refuse_options
 from api.jobs.creation.refusals import refuse
 from api.jobs.creation.reinforcement import (
-    refuse_beside_rewards,
+    refuse_beside_sampling,
     refuse_long_answers,
     refuse_stop_without_audit,
     refuse_unlike_policies,
@@ -100,16 +101,18 @@ def resolve(
     found = find(session, project_id, catalog, request)
     refuse(request, found, settings)
     if request.objective.samples_answers:
-        refuse_beside_rewards(request, sweep is not None, settings)
+        refuse_beside_sampling(request, sweep is not None, settings)
     refuse_options(request, found, sweep)
     spec = specification_of(request, found, sweep)
     if spec.sampled_tokens:
         refuse_stop_without_audit(spec.objective)
         refuse_long_answers(spec)
-        refuse_unlike_policies(spec.adapter)
+        refuse_unlike_policies(spec)
     if request.evaluate is not None:
         egress = Egress(settings.egress_allow)
         for index, criterion in enumerate(request.evaluate.criteria or []):
             check_endpoints(egress, criterion, f"{CRITERIA}.{index}")
         spec = with_evaluation(spec, request.evaluate, request, found, settings)
-    return NewJob(found, with_grader_models(spec, found))
+    spec = with_grader_models(spec, found)
+    refuse_teacher(spec, request, found, catalog, settings)
+    return NewJob(found, spec)

@@ -67,6 +67,10 @@ def _request(
         "supervised"
     ),
     grader: Grader = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="The model from which to learn, for --method distillation"),
+    ] = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Number of passes over the rows", show_default="auto")
     ] = None,
@@ -102,7 +106,12 @@ def _request(
         validation_split=_split(validation_split),
         suffix=suffix,
         seed=seed,
-        method=_method(method, _grader(method, grader), n_epochs=epochs, batch_size=batch_size),
+        method=_method(
+            method,
+            {"grader": _grader(method, grader), "teacher": _teacher(method, teacher)},
+            n_epochs=epochs,
+            batch_size=batch_size,
+        ),
         adapter=_section({"type": "lora"}, r=rank, lora_alpha=alpha),
         training=_section({}, learning_rate=learning_rate, devices=devices),
         integrations=_integrations(wandb, mlflow, tensorboard),
@@ -111,11 +120,19 @@ def _request(
     return with_settings(asked, given)
 
 
-def _method(method: Method, grader: Any, **hyperparameters: Any) -> dict[str, Any] | None:
+def _method(method: Method, beside: dict[str, Any], **hyperparameters: Any) -> dict[str, Any] | None:
+    """Return the method. `beside` are its options beside the hyperparameters."""
     chosen = without_none(**hyperparameters)
     if method == "supervised" and not chosen:
         return None
-    return {"type": str(method), str(method): without_none(grader=grader, hyperparameters=chosen)}
+    return {"type": str(method), str(method): without_none(**beside, hyperparameters=chosen)}
+
+
+def _teacher(method: Method, teacher: str | None) -> str | None:
+    """Return the teacher. Raises ConfigurationError if the method has none."""
+    if teacher is not None and method != "distillation":
+        raise ConfigurationError("--teacher needs --method distillation")
+    return teacher
 
 
 def _grader(method: Method, path: Path | None) -> Any:

@@ -1,4 +1,4 @@
-"""The losses that a reinforcement job may take, in words. Each one is described in the file of its name.
+"""The losses of jobs that sample their answers, in words. Each one is described in the file of its name.
 
 The computation of each is in the file of the same name in `worker/engine/objectives/policy`. This module
 imports no library.

@@ -1,6 +1,6 @@
 """The description of a policy loss.
 
-In the formulas, r is p / p_sampler of a token, A the advantage of an answer, and |y| its number of tokens. G
+In the formulas, r is p / p_sampler of a token, A its advantage, and |y| the number of tokens of its answer. G
 is the number of answers in a step, and M is `max_completion_tokens`. clip(r) is r between 1 − `epsilon` and
 1 + `epsilon_high`. No gradient flows through sg.
 """

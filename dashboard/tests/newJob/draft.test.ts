@@ -95,6 +95,12 @@ describe("the check", () => {
     expect(withGrader(readJson('{"type": "multi"}'))).toEqual([]);
   });
 
+  test("takes any text as a teacher, but not none", () => {
+    const taught = (teacher: unknown) => problemsOf({ ...BEGUN, objective: "distillation", beside: { teacher } }, OFFER);
+    expect(taught("big")).toEqual([]);
+    expect(taught(undefined)).toEqual([{ path: "method.distillation.teacher", message: "It is required." }]);
+  });
+
   test("finds metadata without a name or with the same name twice", () => {
     expect(paths({ ...BEGUN, metadata: [["", "x"]] })).toEqual(["metadata"]);
     expect(paths({ ...BEGUN, metadata: [["a", "x"], ["a", "y"]] })).toEqual(["metadata"]);
@@ -287,7 +293,7 @@ test("the schemas of a job come from the API's document, without null and refere
     },
     Dpo: { description: "Prefers one answer.\n\nRows: two answers.", properties: { hyperparameters: { anyOf: [{ $ref: "#/components/schemas/Beta" }, { type: "null" }] } } },
     Graded: { properties: { grader: { type: "object" }, hyperparameters: { anyOf: [{ $ref: "#/components/schemas/Beta" }, { type: "null" }] } }, required: ["grader"] },
-    Later: { properties: { teacher: { type: "string" }, hyperparameters: { $ref: "#/components/schemas/Beta" } }, required: ["teacher"] },
+    Later: { properties: { image: { type: "string" }, hyperparameters: { $ref: "#/components/schemas/Beta" } }, required: ["image"] },
     Beta: { type: "object", properties: { beta: { type: "number" } } },
   };
   const found = jobSchemas({ components: { schemas } });

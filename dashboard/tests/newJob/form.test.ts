@@ -53,6 +53,10 @@ test("rewards train at a fifth of the usual rates", () => {
   expect(peakLearningRate({ ...EMPTY_DRAFT, objective: "reinforcement" }, 2e-4)).toEqual({ peak: 2e-4 * 0.2, multiplier: 0.2, isUsual: true });
 });
 
+test("a teacher trains at half of the usual rates", () => {
+  expect(peakLearningRate({ ...EMPTY_DRAFT, objective: "distillation" }, 2e-4)).toMatchObject({ multiplier: 0.5, isUsual: true });
+});
+
 test("two options of one name have words of their own", () => {
   expect(fieldWords("eval_samples", "training.eval_samples")).toBe("Prompts that the model answers");
   expect(fieldWords("eval_samples", "method.reinforcement.hyperparameters.eval_samples")).toBe("Answers to each validation prompt");

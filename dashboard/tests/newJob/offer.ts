@@ -145,6 +145,12 @@ export const OFFER: Offer = {
         },
         beside: {},
       },
+      distillation: {
+        title: "Distillation",
+        paragraphs: [],
+        hyperparameters,
+        beside: { properties: { teacher: { type: "string" } }, required: ["teacher"] },
+      },
       reinforcement: {
         title: "Reinforcement",
         paragraphs: [],

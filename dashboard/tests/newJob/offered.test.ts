@@ -72,7 +72,7 @@ describe.skipIf(file === undefined)("what the service offers", () => {
     const objectives = Object.keys(offer().schemas.objectives);
     expect(objectives).toContain("supervised");
     const [grader] = Object.values(graderExamples("tiny"));
-    for (const objective of objectives) expect(problemsOf({ ...draft, objective, beside: { grader } }, offer())).toEqual([]);
+    for (const objective of objectives) expect(problemsOf({ ...draft, objective, beside: { grader, teacher: "another" } }, offer())).toEqual([]);
   });
 
   test("has a grader of each type to start from", () => {

@@ -167,8 +167,8 @@ test("answers with rewards stand beside each other by step, and are sorted by ho
   const items = () => section.getAllByRole("listitem").map(wordsOf).filter((words) => words.includes("Prompt of line"));
   await section.findByText("Prompt of line 1");
   expect(items().map((words) => /line (\d)/.exec(words)?.[1])).toEqual(["1", "2"]);
-  expect(items()[0]).toMatch(/Reward from first to last: -0\.2500.*Before trainingreward 0\.5000.*Truncated: max_completion_tokens.*After step 4reward 0\.2500, audit 0\.1250/);
-  await user.selectOptions(section.getByLabelText("Order of the prompts"), "largest gain first");
+  expect(items()[0]).toMatch(/Change of the reward from first to last: -0\.2500.*Before trainingreward 0\.5000.*Truncated: max_completion_tokens.*After step 4reward 0\.2500, audit 0\.1250/);
+  await user.selectOptions(section.getByLabelText("Order of the prompts"), "what became better first");
   expect(items().map((words) => /line (\d)/.exec(words)?.[1])).toEqual(["2", "1"]);
 });
 

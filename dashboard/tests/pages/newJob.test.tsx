@@ -116,6 +116,28 @@ describe.skipIf(path === undefined)("the form of a new job", () => {
     await waitFor(() => expect(asked[0]?.body.method).toEqual({ type: "reinforcement", reinforcement: { grader: { type: "python", name: "code", source: "" } } }));
   });
 
+  test("an audit has a check of its own, and is sent beside the grader", async () => {
+    const { user, asked } = await filled(post("/v1/fine_tuning/alpha/graders/validate", {} as never));
+    await user.click(await button(/^Rewards/));
+    await user.click(screen.getByText(/^Audit:/));
+    const examples = screen.getAllByLabelText("Start from an example");
+    expect(examples).toHaveLength(2);
+    await user.selectOptions(examples[0] as HTMLElement, "Equal to a key of the row (string_check)");
+    await user.selectOptions(examples[1] as HTMLElement, "Similar to a key of the row (text_similarity)");
+    await waitFor(() => expect(screen.getAllByText("The service can use this grader.")).toHaveLength(2));
+    await user.click(await create());
+    const sent = { grader: { type: "string_check" }, audit_grader: { type: "text_similarity" } };
+    await waitFor(() => expect(asked[0]?.body.method).toMatchObject({ type: "reinforcement", reinforcement: sent }));
+  });
+
+  test("a teacher is named where an objective learns from one", async () => {
+    const { user, asked } = await filled();
+    await user.click(await screen.findByLabelText(/^Distillation/));
+    await fill(user, await field("Teacher"), "big");
+    await user.click(await create());
+    await waitFor(() => expect(asked[0]?.body.method).toEqual({ type: "distillation", distillation: { teacher: "big" } }));
+  });
+
   test("the chosen file says what the job takes, and a tenth of it is held out", async () => {
     const device = { device: "this-machine", name: "cpu", fits: true, seconds: { least: 60, most: 60 } };
     const estimate = { tokens: { count: 480, exact: false }, steps: { count: 12, exact: true }, devices: [device] };

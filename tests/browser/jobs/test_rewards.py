@@ -54,8 +54,8 @@ def test_a_job_with_a_grader_is_put_together_and_its_rewards_are_seen(site: Site
         expect(curves.get_by_role("heading", name=title)).to_be_visible()
     answers = page.get_by_role("region", name="Answers")
     expect(answers.get_by_text(re.compile(r"^reward \d"))).to_have_count(3 * VALIDATIONS)
-    answers.get_by_label("Order of the prompts").select_option("largest gain first")
-    gains = answers.get_by_text("Reward from first to last").all_inner_texts()
+    answers.get_by_label("Order of the prompts").select_option("what became better first")
+    gains = answers.get_by_text("Change of the reward from first to last").all_inner_texts()
     found = [float(re.sub(r".*: ", "", gain)) for gain in gains]
     assert found == sorted(found, reverse=True)
     (job,) = site.tenant.http.get("/v1/fine_tuning/jobs").json()["data"]

@@ -286,6 +286,17 @@ def test_creates_a_job_from_paths_with_every_option(tunery: Shell) -> None:
     assert tunery.json("jobs", "get", job["id"])["id"] == job["id"]
 
 
+def test_asks_for_a_job_with_a_teacher(tunery: Shell, alice: Tenant) -> None:
+    row = json.dumps({"messages": [{"role": "user", "content": "hi"}]})
+    prompts = alice.upload("\n".join([row] * 12).encode())
+    chosen = ["--model", BASE_MODEL, "--validation", prompts, "--teacher", BASE_MODEL]
+    refused = tunery.run("jobs", "create", prompts, *chosen, "--method", "distillation")
+    assert "'method.distillation.teacher' is the model that the job begins with" in refused.stderr
+    misplaced = tunery.run("jobs", "create", prompts, *chosen, "--method", "dpo")
+    assert misplaced.returncode == 2
+    assert "--teacher needs --method distillation" in misplaced.stderr
+
+
 def test_creates_a_job_with_the_grader_in_a_file(tunery: Shell, alice: Tenant) -> None:
     grader = {"type": "string_check", "name": "a", "input": "a", "reference": "b", "operation": "eq"}
     (tunery.cwd / "grader.json").write_text(json.dumps(grader))

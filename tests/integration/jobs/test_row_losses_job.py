@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from core.objectives import NAMES
+from core.objectives.registry import OBJECTIVES
 from core.statuses import ENDED
 from tests.fixtures.models.tiny import TINY
 from tests.fixtures.processes.resting import resting
@@ -116,7 +116,9 @@ def losses(tenant: Tenant, job_id: str) -> dict[int, Any]:
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("method", [name for name in NAMES if name not in ("supervised", "reinforcement")])
+@pytest.mark.parametrize(
+    "method", [name for name, each in OBJECTIVES.items() if name != "supervised" and not each.samples_answers]
+)
 def test_jobs_beyond_cross_entropy_measure_the_preferred_answer_as_any_job_would(
     fp32_api: Api, method: str
 ) -> None:

@@ -49,11 +49,13 @@ class Answers:
     """The answers of rollouts end to end, on the axis U, in the host's memory.
 
     `starts_X` are the places on the axis that the first tokens of the whole rows would have. `sampled_U` is
-    log p of the sampler, and `rows_U` the number of each token's rollout.
+    log p of the sampler, `advantages_U` are the tokens' advantages, and `rows_U` the numbers of their
+    rollouts.
     """
 
     starts_X: Tensor
     sampled_U: Tensor
+    advantages_U: Tensor
     learnt_U: Tensor
     rows_U: Tensor
 
@@ -63,10 +65,12 @@ class Answers:
         lengths = [len(row.tokens_L) - begin for row, begin in zip(rollouts, begins, strict=True)]
         starts = np.cumsum(lengths) - lengths - begins
         sampled = [row.logprobs_L[begin:] for row, begin in zip(rollouts, begins, strict=True)]
+        advantages = [row.advantages_L[begin:] for row, begin in zip(rollouts, begins, strict=True)]
         learnt = [row.learnt_L[begin:] for row, begin in zip(rollouts, begins, strict=True)]
         return cls(
             torch.from_numpy(starts),
             torch.from_numpy(np.concatenate(sampled)),
+            torch.from_numpy(np.concatenate(advantages)),
             torch.from_numpy(np.concatenate(learnt)),
             torch.from_numpy(np.repeat(np.arange(len(rollouts)), lengths)),
         )
@@ -81,17 +85,18 @@ class PolicyStep:
         self._adapter, self._loss, self._first = rows.adapter, rows.loss, first
         self._rows = slice(first, first + len(rows.learnt))
         self._answers = answers = Answers.of(rows.learnt)
-        advantages_X = torch.tensor([row.advantage for row in rows.learnt], dtype=torch.float64)
         lengths_X = torch.tensor([row.supervised for row in rows.learnt])
         weights_X = rows.loss.weights(lengths_X, rows.size)
         learnt_U = answers.learnt_U
-        sampled_X = torch.zeros_like(advantages_X)
+        sampled_X = torch.zeros(len(rows.learnt), dtype=torch.float64)
         sampled_X.index_add_(0, answers.rows_U[learnt_U], answers.sampled_U[learnt_U].double())
-        self._on_host = advantages_X, lengths_X, weights_X
-        self._advantages_X, self._lengths_X, self._weights_X, self._sampled_X, self._starts_X = (
+        self._on_host = lengths_X, weights_X
+        self._lengths_X, self._weights_X, self._sampled_X, self._starts_X = (
             on_device(each, device) for each in (*self._on_host, sampled_X, answers.starts_X)
         )
-        self._sampled_U = on_device(answers.sampled_U, device)
+        self._sampled_U, self._advantages_U = (
+            on_device(each, device) for each in (answers.sampled_U, answers.advantages_U)
+        )
         self._logp_U = torch.zeros_like(self._sampled_U)
 
     def put_factors(
@@ -102,13 +107,13 @@ class PolicyStep:
         `sums_3X` are `RowTotals.sums_3X` of the whole micro-batch, if the loss needs them.
         """
         mine = self._span(batch)
-        rows_S = batch.rows_S[mine] - self._first
+        rows_S, places_S = batch.rows_S[mine] - self._first, self._places(batch, mine)
         log_ratio_X = None if sums_3X is None else -sums_3X[0, self._rows] - self._sampled_X
         tokens = RolloutTokens(
             -losses.nll_S[mine],
-            self._sampled_U[self._places(batch, mine)],
+            self._sampled_U[places_S],
+            self._advantages_U[places_S],
             rows_S,
-            self._advantages_X,
             self._lengths_X,
             log_ratio_X,
         )
@@ -126,12 +131,13 @@ class PolicyStep:
         The metrics are means over the tokens of the rollouts that have a gradient. `entropy` estimates the
         policy's entropy per token by −log p of the sampled tokens. The accuracy is NaN.
         """
-        learnt_U, rows_U = self._answers.learnt_U, self._answers.rows_U
+        answers, learnt_U = self._answers, self._answers.learnt_U
         logp_S = processes.sum(self._logp_U).cpu()[learnt_U].double()
-        sampled_S, rows_S = self._answers.sampled_U[learnt_U].double(), rows_U[learnt_U]
-        advantages_X, lengths_X, weights_X = self._on_host
-        log_ratio_X = torch.zeros_like(advantages_X).index_add_(0, rows_S, logp_S - sampled_S)
-        tokens = RolloutTokens(logp_S, sampled_S, rows_S, advantages_X, lengths_X, log_ratio_X)
+        sampled_S, rows_S = answers.sampled_U[learnt_U].double(), answers.rows_U[learnt_U]
+        lengths_X, weights_X = self._on_host
+        log_ratio_X = torch.zeros_like(weights_X).index_add_(0, rows_S, logp_S - sampled_S)
+        advantages_S = answers.advantages_U[learnt_U]
+        tokens = RolloutTokens(logp_S, sampled_S, advantages_S, rows_S, lengths_X, log_ratio_X)
         terms = self._loss.terms(tokens)
         gap_S = (logp_S - sampled_S).abs()
         metrics = {

@@ -41,8 +41,8 @@ class Rehearsed:
 def longest_step(trainee: Trainee, step_tokens: int) -> int:
     """Return the number of steps before the one of the first epoch whose largest micro-batch is largest.
 
-    Among steps that fill a micro-batch, it is the one with the longest row. The rollouts of a reinforcement
-    job are taken to be as long as they may be.
+    Among steps that fill a micro-batch, it is the one with the longest row. Rollouts are taken to be as
+    long as they may be.
     """
     lengths_ES, order_E = trainee.example_lengths, trainee.first_order
     starts = np.arange(0, len(order_E), trainee.batch_size)

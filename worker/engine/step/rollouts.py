@@ -1,4 +1,4 @@
-"""The rollouts of a reinforcement job's next step: sampled ones, or made-up ones for a rehearsal."""
+"""The rollouts of a job's next step: sampled ones, or made-up ones for a rehearsal."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.jobs.spec import JobSpec
-from core.objectives.reinforcement import Reinforcement
+from core.objectives.sampling import SamplingOptions
 from worker.engine.objectives.choose import policy_loss_of
 from worker.engine.objectives.policy.policy_loss import PolicyLoss, StepSize
 from worker.engine.step.policy_step import RolloutRows
@@ -17,15 +17,15 @@ from worker.rows.row import Row
 class StepRollouts:
     """The rollouts of one job's next step, from when they are taken until the step is made."""
 
-    def __init__(self, options: Reinforcement, loss: PolicyLoss) -> None:
+    def __init__(self, options: SamplingOptions, loss: PolicyLoss) -> None:
         self._options, self._loss = options, loss
         self.taken: Sequence[Rollout] | None = None
 
     @classmethod
     def of(cls, spec: JobSpec) -> "StepRollouts | None":
-        """Return a reinforcement job's rollouts, and None for another job."""
+        """Return the rollouts of a job that samples its answers, and None for another job."""
         loss = policy_loss_of(spec)
-        return cls(spec.objective, loss) if loss and isinstance(spec.objective, Reinforcement) else None
+        return cls(spec.objective, loss) if loss and isinstance(spec.objective, SamplingOptions) else None
 
     @property
     def learnt(self) -> list[Rollout]:
@@ -49,13 +49,14 @@ class StepRollouts:
     def _made_up(self, prompt: Row, number: int) -> Rollout:
         answer = np.full(self._options.max_completion_tokens, number, dtype=np.int32)
         tokens_L = np.concatenate([prompt.tokens_L, answer])
+        learnt_L = np.arange(len(tokens_L)) >= len(prompt.tokens_L)
         return Rollout(
             prompt.line,
             tokens_L,
-            np.arange(len(tokens_L)) >= len(prompt.tokens_L),
+            learnt_L,
             acts_from=prompt.acts_from,
             logprobs_L=np.zeros(len(tokens_L), dtype=np.float32),
-            advantage=-1.0 if number % 2 else 1.0,
+            advantages_L=np.where(learnt_L, -1.0 if number % 2 else 1.0, 0.0),
         )
 
     def longest(self, prompts_ES: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -79,8 +79,9 @@ class Trainee:
     `step` alone gives the trainee's progress through its data (`DataOrder`). An example is one row, or as
     many rows as the job's objective compares.
 
-    The rows of a reinforcement job are prompts. Before each step, whoever trains it gives it rollouts of
-    `next_prompts` (`take_rollouts`). The job is never validated here: its validations are rewards.
+    The rows of a job that samples its answers are prompts. Before each step, whoever trains it gives it
+    rollouts of `next_prompts` (`take_rollouts`). The job is never validated here, because its validations
+    sample answers too.
     """
 
     order_type: ClassVar[type[DataOrder]] = DataOrder
@@ -151,7 +152,7 @@ class Trainee:
 
     @property
     def next_rows(self) -> list[Row]:
-        """The batch of the next step; of a reinforcement job, the rollouts from which it learns."""
+        """The batch of the next step; if the job samples its answers, the rollouts from which it learns."""
         return [*self._rollouts.learnt] if self._rollouts else self.rows_after(self.step)
 
     @property
@@ -161,7 +162,7 @@ class Trainee:
 
     @property
     def next_prompts(self) -> list[Row]:
-        """The prompts of a reinforcement job's next step."""
+        """The prompts of the next step of a job that samples its answers."""
         return self._given_after(self.step)
 
     def take_rollouts(self, rollouts: Sequence[Rollout]) -> None:
@@ -394,7 +395,7 @@ class Trainee:
     def rows_after(self, step: int) -> list[Row]:
         """Return the batch of the step that follows the first `step` steps.
 
-        Nobody knows a reinforcement job's rollouts before they are sampled: it returns the longest that there
+        Nobody knows rollouts before they are sampled: it returns the longest that there
         may be.
         """
         given = self._given_after(step)

@@ -1,16 +1,14 @@
 """How likely a model finds the row's own answer: loss and token accuracy, as training measures them."""
 
-from functools import partial
-from math import isfinite
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from core.evals.criteria import Loss, TokenAccuracy
 from core.evals.results import RowResult
-from core.serving.paths import COMPLETIONS
 from core.serving.served_model import ServedModel
 from worker.grading.asking import Asking
+from worker.grading.prompt_logprobs import Choice, own_choice, prompt_logprobs
 from worker.grading.row_failed import RowFailed
 from worker.grading.usage import UsageSums
 from worker.rows.row import Row
@@ -40,17 +38,8 @@ class LikelihoodMeter:
         if row is None:
             reason = "No token of an answer is left within the model's length."
             raise RowFailed("nothing_to_learn", reason)
-        asked = {
-            "model": self._model,
-            "prompt": row.tokens_L.tolist(),
-            "max_tokens": 0,
-            "echo": True,
-            "prompt_logprobs": 1,
-            "temperature": 0,
-        }
-        count = partial(usage.add_answer, self._model)
-        found = await self._asking.ask(COMPLETIONS, self._served, asked, count)
-        return _sums(row, found["choices"][0]["prompt_logprobs"])
+        tokens = row.tokens_L.tolist()
+        return _sums(row, await prompt_logprobs(self._asking, self._served, self._model, tokens, usage))
 
 
 def judge_likelihood(criterion: Loss | TokenAccuracy, found: Likelihood) -> RowResult:
@@ -65,15 +54,12 @@ def judge_likelihood(criterion: Loss | TokenAccuracy, found: Likelihood) -> RowR
     return RowResult(name=criterion.name, type=criterion.type, score=score, passed=passed, counts=counts)
 
 
-def _sums(row: Row, logprobs: list[dict[str, Any] | None]) -> Likelihood:
+def _sums(row: Row, places: list[dict[str, Choice] | None]) -> Likelihood:
     """Add up the row's learnt tokens. The first token never counts: it has no token before it."""
     nll = right = 0.0
     weights_L = row.learnt_L.astype(np.float64) if row.weights_L is None else row.weights_L.astype(np.float64)
     for position in np.flatnonzero(row.learnt_L[1:]) + 1:
-        at = logprobs[position] or {}
-        own, weight = at[str(row.tokens_L[position])], float(weights_L[position])
-        if own["logprob"] is None or not isfinite(own["logprob"]):
-            raise RowFailed("loss_not_finite", f"The model gives token {position} of the row no probability.")
+        own, weight = own_choice(places, int(position), row.tokens_L[position]), float(weights_L[position])
         nll -= weight * own["logprob"]
         right += weight * (own["rank"] == 1)
     return Likelihood(nll, right, row.weight)

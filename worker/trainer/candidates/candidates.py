@@ -11,7 +11,8 @@ from torch import Tensor
 from core.errors import JobError
 from core.jobs.search import candidate_values
 from core.jobs.spec import JobSpec
-from core.objectives.reinforcement import Reinforcement
+from core.objectives.distillation import Distillation
+from core.objectives.sampling import SamplingOptions
 from core.storage.file_names import DamagedFile
 from core.strict_json import finite
 from worker.engine.adapters.adapter import Adapter, InitialValues
@@ -24,11 +25,13 @@ from worker.trainer.candidates.candidate import CandidateReporter, TrainingCandi
 from worker.trainer.candidates.halving import Rung, lags, rungs, survivors
 from worker.trainer.candidates.reasons import why_it_was_dropped, why_it_won
 from worker.trainer.devices.process_group import ProcessGroup
+from worker.trainer.distillation.evaluator import DistillationEvaluator
+from worker.trainer.distillation.rollouts import DistillationRollouts
 from worker.trainer.reading.reader import JobData
 from worker.trainer.reinforce.answers import AnswerSampler
 from worker.trainer.reinforce.job_grading import JobGrading
 from worker.trainer.reinforce.reward_evaluator import RewardEvaluator
-from worker.trainer.reinforce.rollouts import Rollouts
+from worker.trainer.reinforce.rollouts import RewardRollouts
 from worker.trainer.report.evaluation import Evaluator
 from worker.trainer.report.job_lease import JobLease
 from worker.trainer.report.training_record import TrainingRecord
@@ -63,7 +66,8 @@ class Candidates:
     ) -> None:
         """Attach nothing yet: `restore` and `begin` do so. They raise Abandoned if `abandon` returns True.
 
-        `grading` grades the answers of a job with reinforcement, and `runs` stores its validations.
+        `grading` grades the answers of a job that samples some, and `runs` stores the validations of one with
+        reinforcement.
         """
         self._grading, self._runs = grading, runs
         self._process_group = process_group
@@ -122,17 +126,19 @@ class Candidates:
         reporter = candidate.reporter or self._job_lease
         record = self._records.get(candidate.number, TrainingRecord())
         evaluated = group, trainee, reporter, data.validation_rows, spec, record
-        if not isinstance(spec.objective, Reinforcement):
+        if not isinstance(spec.objective, SamplingOptions):
             candidate.evaluator = Evaluator(*evaluated)
             return
         assert self._grading is not None
-        assert self._runs is not None
         assert data.training_items is not None
         sampler = AnswerSampler(group, trainee, spec.objective, self._grading)
-        rollouts = Rollouts(group, trainee, spec, sampler, data.training_items)
-        candidate.evaluator = RewardEvaluator(
-            *evaluated, sampler, data.validation_items, rollouts, self._runs
-        )
+        sampling = group, trainee, spec, sampler, data.training_items
+        validating = *evaluated, sampler, data.validation_items
+        if isinstance(spec.objective, Distillation):
+            candidate.evaluator = DistillationEvaluator(*validating, DistillationRollouts(*sampling))
+            return
+        assert self._runs is not None
+        candidate.evaluator = RewardEvaluator(*validating, RewardRollouts(*sampling), self._runs)
 
     def _take_parent(self, parent: Published) -> None:
         """Give each candidate the parent's values. After a restoration they are only the reference."""

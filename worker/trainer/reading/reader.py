@@ -39,6 +39,7 @@ from worker.rows.row import Row
 from worker.rows.row_store import RowStore, Summary
 from worker.trainer.reading.prepared_files import PreparedFiles
 from worker.trainer.reading.row_items import RowItems
+from worker.trainer.reading.teacher_tokenizer import refuse_other_tokenizer
 from worker.trainer.report.job_lease import JobLease
 
 POLL_SECONDS = 0.2
@@ -139,6 +140,7 @@ class DataReader:
 
     def _job_data(self) -> JobData:
         self._job_lease.enter(READING_DATA)
+        refuse_other_tokenizer(self._spec, self._base.folder, self._readers.settings)
         training_file, validation_file = self._job_lease.commit(self._files)
         if self._spec.preparation is not None and self._job.prepared_file_id is None:
             training_file, validation_file = self._prepare(training_file, self._spec.preparation)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from core.objectives.reinforcement import Reinforcement
+from core.objectives.sampling import SamplingOptions
 from worker.engine.sampler.rollouts import Generation, Sampled
 from worker.engine.step.trainee import Trainee
 from worker.grading.sample_grader import Graded
@@ -71,12 +71,11 @@ class AnswerSampler:
         self,
         process_group: ProcessGroup,
         trainee: Trainee,
-        objective: Reinforcement,
+        objective: SamplingOptions,
         grading: JobGrading,
     ) -> None:
         self._process_group, self._trainee, self._grading = process_group, trainee, grading
         self._max_tokens, self._grammar = objective.max_completion_tokens, grammar_of(objective)
-        self._graders = objective.graders
 
     def begin(
         self,
@@ -95,9 +94,7 @@ class AnswerSampler:
         began = time.monotonic()
         asked = Generation(count, self._max_tokens, seed, self._grammar)
         answers = self._process_group.sample(self._trainee, prompts, asked, abandon)
-        samples = [(number, items[answer.line], answer.text) for number, answer in enumerate(answers)]
-        graders = self._graders if audited else self._graders[:1]
-        by_grader = [self._grading.grade(grader, samples) for grader in graders]
+        by_grader = self._grading.grade(answers, items, audited=audited)
         grading = Grading(answers, by_grader, time.monotonic() - began)
         for grades in by_grader:
             grades.add_done_callback(lambda _: self._grading.ended())

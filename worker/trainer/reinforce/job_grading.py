@@ -1,31 +1,47 @@
-"""Has the answers of one job graded, by the thread that grades for all jobs of a trainer."""
+"""Has the answers of one job graded or read, by the thread that grades for all jobs of a trainer."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from core.graders.schemas import Grader
 from core.jobs.spec import JobSpec
+from core.objectives.distillation import Distillation
+from core.objectives.reinforcement import Reinforcement
 from core.serving.served_model import ServedModel
 from core.tables import Job
-from worker.grading.grading_thread import GradingThread
+from worker.engine.sampler.rollouts import Sampled
+from worker.grading.grading_thread import GradingThread, Teacher
 from worker.grading.sample_grader import Graded
+from worker.trainer.reading.row_items import RowItems
 
 
 class JobGrading:
-    """The grading of one job. `ended` is called, in any thread, when samples have been graded."""
+    """The graders or the teacher of one job. `ended` is called, in any thread, when answers are graded."""
 
     def __init__(self, thread: GradingThread, job: Job, ended: Callable[[], object]) -> None:
         self._thread, self._job = thread, job
         self.ended = ended
 
     def grade(
-        self, grader: Grader, samples: Sequence[tuple[int, dict[str, Any], str]]
-    ) -> Future[list[Graded]]:
-        """Begin to grade samples by a grader of the job: each is its number, the item and the text."""
+        self, answers: Sequence[Sampled], items: RowItems, *, audited: bool = False
+    ) -> Sequence[Future[list[Graded]]]:
+        """Begin to grade answers, or to have a teacher read them. `items` are those of their lines.
+
+        The grades are those of the job's grader, and if `audited` those of its audit, if it has one.
+        """
+        objective = JobSpec.model_validate(self._job.spec).objective
+        if isinstance(objective, Distillation):
+            tokens = [(answer.prompt_L.tolist(), answer.tokens.tolist()) for answer in answers]
+            return [self._submit(Teacher(objective.teacher), tokens)]
+        assert isinstance(objective, Reinforcement)
+        samples = [(number, items[answer.line], answer.text) for number, answer in enumerate(answers)]
+        graders = objective.graders if audited else [objective.grader]
+        return [self._submit(grader, samples) for grader in graders]
+
+    def _submit(self, by: Any, samples: Sequence[tuple[Any, ...]]) -> Future[list[Graded]]:
         job, spec = self._job, JobSpec.model_validate(self._job.spec)
         models = {name: ServedModel.model_validate(each) for name, each in spec.grader_models.items()}
-        return self._thread.submit(job.id, job.project_id, grader, samples, models=models)
+        return self._thread.submit(job.id, job.project_id, by, samples, models=models)
 
     def leave(self) -> None:
         """Give up all samples of the job."""

@@ -2,11 +2,11 @@
 
 import json
 
-from core.objectives.reinforcement import Reinforcement
+from core.objectives.sampling import SamplingOptions
 from worker.engine.sampler.requests import Grammar
 
 
-def grammar_of(objective: Reinforcement) -> Grammar | None:
+def grammar_of(objective: SamplingOptions) -> Grammar | None:
     """Return the grammar of every answer, or None if any text will do."""
     wanted = objective.response_format or {}
     match wanted.get("type"):

@@ -1,47 +1,43 @@
 """Validates a job with reinforcement: by the mean reward of answers to the validation prompts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import zip_longest
-from math import isfinite, nan
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from math import nan
+from typing import Any, ClassVar
 
 from core.errors import JobError
 from core.jobs.spec import JobSpec
 from core.objectives.reinforcement import Reinforcement
 from core.strict_json import finite
-from worker.engine.step.passes import Abandoned
 from worker.engine.step.totals import Evaluation
-from worker.engine.step.trainee import StepResult, Trainee
+from worker.engine.step.trainee import Trainee
 from worker.rows.row import Row
 from worker.trainer.devices.process_group import ProcessGroup
 from worker.trainer.reading.row_items import RowItems
-from worker.trainer.reinforce.answers import AnswerSampler, GradedAnswer, Grading
+from worker.trainer.reinforce.answer_evaluator import AnswerEvaluator
+from worker.trainer.reinforce.answers import AnswerSampler, GradedAnswer
 from worker.trainer.reinforce.drift import Drift
 from worker.trainer.reinforce.drift_warnings import drift_warnings
 from worker.trainer.reinforce.measures import Measured, mean_entropy, mean_of, measured
 from worker.trainer.reinforce.rewards import details_of, mean_audit, mean_parse_error, mean_reward
-from worker.trainer.reinforce.rollouts import Rollouts
+from worker.trainer.reinforce.sampled_rollouts import SampledRollouts
 from worker.trainer.reinforce.validation_records import records_of
-from worker.trainer.report.evaluation import Evaluator
 from worker.trainer.report.reporter import Reporter
-from worker.trainer.report.samples import report_answers
 from worker.trainer.report.training_record import TrainingRecord
 from worker.trainer.save.validation_runs import ValidationRuns
 
 DRIFT = "drift"
-SHOWN = 3  # answers of each validation, unless the job's `eval_samples` of `training` names a number
 
 
-class RewardEvaluator(Evaluator):
-    """Measures one adapter that learns from rewards.
+class RewardEvaluator(AnswerEvaluator):
+    """Measures one adapter that learns from rewards. Its best state is that of the highest mean reward."""
 
-    All validations take all validation rows, also the first one, of the model that the job begins with. The
-    seeds of their answers are always the same. While the answers are graded, other jobs train on.
-    """
+    told: ClassVar[Mapping[str, str]] = {
+        "mean reward": "train_mean_reward",
+        "full validation mean reward": "full_valid_mean_reward",
+        "full validation mean audit": "full_valid_mean_audit",
+    }
 
     def __init__(
         self,
@@ -53,54 +49,14 @@ class RewardEvaluator(Evaluator):
         record: TrainingRecord,
         sampler: AnswerSampler,
         items: RowItems | None,
-        rollouts: Rollouts,
+        rollouts: SampledRollouts,
         runs: ValidationRuns,
     ) -> None:
-        """`items` are those of the validation rows."""
-        objective = spec.objective
-        assert isinstance(objective, Reinforcement)
-        training = spec.training.model_copy(update={"eval_steps": objective.eval_interval, "eval_samples": 0})
-        self._objective, self._seed = objective, spec.seed
-        self._sampler, self._items, self._rollouts = sampler, items, rollouts
-        self._spec, self._runs = spec, runs
-        self._grading: Grading | None = None
+        assert isinstance(spec.objective, Reinforcement)
+        self._objective, self._spec, self._runs = spec.objective, spec, runs
         self._drift = Drift(**record.notes.get(DRIFT, {}))
         self._audit_holds = True
-        self._shown = SHOWN if spec.training.eval_samples is None else spec.training.eval_samples
-        super().__init__(
-            process_group,
-            trainee,
-            reporter,
-            valid_rows,
-            spec.model_copy(update={"training": training}),
-            record,
-        )
-        if not self.latest and valid_rows:
-            self.latest = {"step": 0, "total_steps": trainee.total_steps}
-            self._is_reported = False
-
-    def close(self) -> None:
-        """Stop waiting for grades."""
-        if self._grading is not None:
-            self._grading.cancel()
-        self._rollouts.close()
-
-    @property
-    def can_step(self) -> bool:
-        return self._rollouts.are_ready
-
-    def prepare_step(self, abandon: Callable[[], bool]) -> None:
-        if self.complete and not self.trainee.finished:
-            self._rollouts.advance(abandon)
-
-    @property
-    def is_due(self) -> bool:
-        """Whether the engine has to evaluate rows: never, since answers are graded instead."""
-        return False
-
-    @property
-    def _full_is_due(self) -> bool:
-        return bool(self._valid_rows) and (self.trainee.at_epoch_end or self._part_is_due)
+        super().__init__(process_group, trainee, reporter, valid_rows, spec, record, sampler, items, rollouts)
 
     @property
     def record(self) -> TrainingRecord:
@@ -108,7 +64,7 @@ class RewardEvaluator(Evaluator):
         return replace(record, notes={**record.notes, DRIFT: asdict(self._drift)})
 
     def _more_metrics(self) -> dict[str, Any]:
-        metrics = self._rollouts.metrics
+        metrics = super()._more_metrics()
         length = metrics.get("completion_tokens_mean", nan)
         return {**metrics, "completion_tokens_ratio": finite(self._length_ratio(length))}
 
@@ -117,42 +73,15 @@ class RewardEvaluator(Evaluator):
         first = mean_of(self._drift.first, "completion_tokens") if self._drift.first else nan
         return length / first if first else nan
 
-    def _note_step(self, result: StepResult) -> None:
-        """Look for no warning: a policy loss says nothing about what has been learnt."""
-
-    def _validate(self, abandon: Callable[[], bool]) -> None:
-        if self._grading is None:
-            assert self._items is not None
-            self.progress("validating", self.latest.get("tokens_per_second"))
-            count = self._objective.eval_samples
-            try:
-                self._grading = self._sampler.begin(
-                    self._valid_rows, self._items, count, self._seed, abandon, audited=True
-                )
-            except Abandoned:
-                return
-        if self._grading.done:
-            grading, self._grading = self._grading, None
-            self._take(grading)
-
-    def _take(self, grading: Grading) -> None:
-        graded = grading.result()
+    def _take_note(self, graded: Sequence[GradedAnswer]) -> dict[str, float]:
         now = measured(graded, self._objective.eval_samples)
         self._refuse_silent_audit(graded, now)
         change = self._drift.note(now)
         self._audit_holds = change.audit_holds
-        found = Evaluation(nan, nan, self._metrics(graded, now))
-        seconds = grading.sampling_seconds + grading.grading_seconds
-        self._remaining.note_evaluation(seconds, whole=True)
         details = details_of(graded, "full_valid", self._objective.graders)
         self.latest = {**self.latest, **_joined(self.latest, details)}
         self._add_warnings(drift_warnings(self.trainee.step, change, graded, self._objective))
-        self._report(full=found, part=None)
-        self._show(graded)
-        assert self._items is not None
-        records = records_of(graded, self._items, self._spec)
-        self._runs.send(self.trainee.step, records, len(graded))
-        self.progress("training", self.latest.get("tokens_per_second"))
+        return self._metrics(graded, now)
 
     def _refuse_silent_audit(self, graded: Sequence[GradedAnswer], now: Measured) -> None:
         """Raise JobError if the first validation has no audit, since later ones are compared with it."""
@@ -177,31 +106,13 @@ class RewardEvaluator(Evaluator):
         }
         return found if self._objective.audit_grader is None else {**found, "mean_audit": mean_audit(graded)}
 
-    def _show(self, graded: Sequence[GradedAnswer]) -> None:
-        """Report the first answer to each of the first prompts, with its reward and its audit."""
-        first = graded[:: self._objective.eval_samples][: self._shown]
-        rows = [
-            {
-                "line": one.answer.line,
-                "prompt": self._text_of(one.answer.prompt_L),
-                "expected": None,
-                "answer": one.answer.text,
-                "finished": one.answer.finished,
-                "reward": one.reward,
-                **({"error": one.grade.message} if one.grade.grader_failed else {}),
-                **_shown_audit(one),
-            }
-            for one in first
-        ]
-        report_answers(self._reporter, self.trainee.step, rows)
+    def _judgement(self, one: GradedAnswer) -> dict[str, Any]:
+        return {"reward": one.reward, **_shown_audit(one)}
 
-    def _text_of(self, tokens_L: NDArray[np.int32]) -> str:
-        tokenizer = self._process_group.holder.base.tokenizer
-        return str(tokenizer.decode(tokens_L.tolist(), skip_special_tokens=True)).strip()
-
-    @property
-    def _best_loss(self) -> float | None:
-        return None  # the best state is that of the highest reward
+    def _store(self, graded: Sequence[GradedAnswer]) -> None:
+        assert self._items is not None
+        records = records_of(graded, self._items, self._spec)
+        self._runs.send(self.trainee.step, records, len(graded))
 
     def _to_minimise(self, found: Evaluation) -> float:
         """Return the lowest number for the highest reward, or for the last step if an audit may end the job.
@@ -228,19 +139,6 @@ class RewardEvaluator(Evaluator):
         self._reporter.event(
             message, data={"code": "stopped_on_audit", **numbers}, once_as="stopped_on_audit"
         )
-
-    def _message(self) -> str:
-        metrics = self.latest
-        step = f"Step {metrics['step']}/{metrics['total_steps']}"
-        told = {
-            "mean reward": metrics.get("train_mean_reward"),
-            "full validation mean reward": metrics.get("full_valid_mean_reward"),
-            "full validation mean audit": metrics.get("full_valid_mean_audit"),
-        }
-        parts = [
-            f"{name}={value:.3f}" for name, value in told.items() if value is not None and isfinite(value)
-        ]
-        return f"{step}: {', '.join(parts) or 'no reward is known'}"
 
 
 def _shown_audit(one: GradedAnswer) -> dict[str, Any]:

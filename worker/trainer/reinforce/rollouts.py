@@ -1,39 +1,26 @@
-"""The rollouts of a job's next step: sampled, graded, and given to the trainee with their advantages."""
+"""The rollouts of a job with reinforcement, whose advantages follow from rewards."""
 
-from collections.abc import Callable, Sequence
-from statistics import fmean
+from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
-from torch import Tensor
 
 from core.errors import JobError
 from core.jobs.spec import JobSpec
 from core.objectives.reinforcement import IF_TOO_EASY, IF_TOO_HARD, Reinforcement
 from core.strict_json import finite
-from worker.engine.batch.dropout import step_seed
 from worker.engine.objectives.policy.advantages import advantages
-from worker.engine.step.passes import Abandoned
+from worker.engine.sampler.rollouts import Sampled
 from worker.engine.step.trainee import Trainee
-from worker.rows.rollout import Rollout
-from worker.rows.row import Row
 from worker.trainer.devices.process_group import ProcessGroup
 from worker.trainer.reading.row_items import RowItems
-from worker.trainer.reinforce.answers import AnswerSampler, GradedAnswer, Grading
-from worker.trainer.reinforce.measures import repetition
+from worker.trainer.reinforce.answers import AnswerSampler, GradedAnswer
 from worker.trainer.reinforce.rewards import details_of, mean_parse_error, mean_reward, rewards_GN
+from worker.trainer.reinforce.sampled_rollouts import FRUITLESS_STEPS, SampledRollouts
 
 GRADER, HYPERPARAMETERS = "method.reinforcement.grader", "method.reinforcement.hyperparameters"
-FRUITLESS_STEPS = 5
-"""A job ends after so many first steps in which nothing could be learnt."""
 
 
-class Rollouts:
-    """Makes the rollouts of one trainee, step by step. `metrics` are those of the last step's rollouts.
-
-    A step's answers follow from the job's seed, the step and the parameters. So a job that is resumed, or
-    whose sampling was abandoned, samples the same answers again.
-    """
+class RewardRollouts(SampledRollouts):
+    """Makes rollouts of answers that a grader rewards."""
 
     def __init__(
         self,
@@ -43,83 +30,17 @@ class Rollouts:
         sampler: AnswerSampler,
         items: RowItems,
     ) -> None:
+        super().__init__(process_group, trainee, spec, sampler, items)
         assert isinstance(spec.objective, Reinforcement)
-        self._process_group, self._trainee, self._seed = process_group, trainee, spec.seed
-        self._objective, self._sampler, self._items = spec.objective, sampler, items
-        self._grading: Grading | None = None
-        # First steps without anything to learn. None after one with it, and after a resume: perhaps all has
-        # been learnt by then
-        self._fruitless = 0 if trainee.step == 0 else None
-        self.metrics: dict[str, Any] = {}
+        self._objective = spec.objective
 
-    @property
-    def are_ready(self) -> bool:
-        """Whether the trainee can make its next step."""
-        return not self._trainee.needs_rollouts
+    def _is_masked(self, answer: Sampled) -> bool:
+        return self._objective.mask_truncated and not answer.finished
 
-    def advance(self, abandon: Callable[[], bool]) -> None:
-        """Do what can be done now: sample the answers, or take them with their grades.
-
-        What `abandon` ends is begun anew the next time. Raises JobError if nothing can be learnt from the
-        grader's rewards, and what has ended the grading as a whole.
-        """
-        if self.are_ready:
-            return
-        if self._grading is None:
-            trainee = self._trainee
-            seed, count = step_seed(self._seed, trainee.step), self._objective.num_generations
-            try:
-                self._grading = self._sampler.begin(trainee.next_prompts, self._items, count, seed, abandon)
-            except Abandoned:
-                return
-        if self._grading.done:
-            grading, self._grading = self._grading, None
-            self._take(grading)
-
-    def close(self) -> None:
-        """Stop waiting for grades."""
-        if self._grading is not None:
-            self._grading.cancel()
-
-    def _take(self, grading: Grading) -> None:
-        graded = grading.result()
-        rewards = rewards_GN(graded, self._objective.num_generations)
-        found = advantages(rewards, self._objective.scale_rewards).flatten().tolist()
-        prompts, count = self._trainee.next_prompts, self._objective.num_generations
-        rollouts = [
-            self._rollout(prompts[number // count], one, advantage)
-            for number, (one, advantage) in enumerate(zip(graded, found, strict=True))
-        ]
-        self._end_if_fruitless(graded, rollouts)
-        self.metrics = self._metrics(grading, graded, rewards)
-        self._process_group.take_rollouts(self._trainee.name, rollouts)
-
-    def _rollout(self, prompt: Row, one: GradedAnswer, advantage: float) -> Rollout:
-        """Return the answer behind its prompt. Of a masked one, no token is learnt."""
-        answer = one.answer
-        is_masked = self._objective.mask_truncated and not answer.finished
-        before = len(prompt.tokens_L)
-        # An adapter that the prompt does not invoke acts on no token of the answer either
-        acts_from = prompt.acts_from if prompt.acts_from < before else before + len(answer.tokens)
-        learnt = np.zeros_like(answer.forced) if is_masked else ~answer.forced
-        return Rollout(
-            line=prompt.line,
-            tokens_L=np.concatenate([prompt.tokens_L, answer.tokens]),
-            learnt_L=np.concatenate([np.zeros(before, np.bool_), learnt]),
-            acts_from=acts_from,
-            logprobs_L=np.concatenate([np.zeros(before, np.float32), np.where(learnt, answer.logprobs, 0)]),
-            advantage=advantage,
-        )
-
-    def _end_if_fruitless(self, graded: Sequence[GradedAnswer], rollouts: Sequence[Rollout]) -> None:
-        """Raise JobError if none of the job's first steps had anything to learn."""
-        if any(rollout.is_learnt for rollout in rollouts):
-            self._fruitless = None
-        if self._fruitless is None:
-            return
-        self._fruitless += 1
-        if self._fruitless == FRUITLESS_STEPS:
-            raise self._nothing_to_learn(graded)
+    def _advantages(self, graded: Sequence[GradedAnswer]) -> Sequence[float]:
+        rewards = rewards_GN(graded, self._generations)
+        found: list[float] = advantages(rewards, self._objective.scale_rewards).flatten().tolist()
+        return found
 
     def _nothing_to_learn(self, graded: Sequence[GradedAnswer]) -> JobError:
         """Return the error of a job whose answers all have the same reward, or none that counts."""
@@ -145,21 +66,13 @@ class Rollouts:
         )
         return JobError("nothing_to_learn", reason, GRADER)
 
-    def _metrics(self, grading: Grading, graded: Sequence[GradedAnswer], rewards: Tensor) -> dict[str, Any]:
+    def _metrics(self, graded: Sequence[GradedAnswer]) -> dict[str, Any]:
+        rewards = rewards_GN(graded, self._generations)
         varied = int((advantages(rewards, scale=False) != 0).any(1).sum())
         return {
             "train_mean_reward": finite(mean_reward(graded)),
             "train_mean_parse_error": mean_parse_error(graded),
             "groups_without_variance": len(rewards) - varied,
             "groups": len(rewards),
-            "completion_tokens_mean": fmean(len(one.answer.tokens) for one in graded),
-            "truncated_mean": fmean(not one.answer.finished for one in graded),
-            "repetition_mean": fmean(repetition(one.answer.tokens) for one in graded),
-            **details_of(graded, "train", self._objective.graders[:1]),
-            "timing": {
-                "step": {
-                    "sampling": round(grading.sampling_seconds, 3),
-                    "grading": round(grading.grading_seconds, 3),
-                }
-            },
+            **details_of(graded, "train", [self._objective.grader]),
         }

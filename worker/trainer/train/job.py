@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from core.jobs.spec import JobSpec
+from core.objectives.reinforcement import Reinforcement
 from core.settings import Settings
 from core.storage.object_store import ObjectStore, adapters_prefix, checkpoints_prefix
 from core.tables import Job
@@ -146,7 +147,7 @@ class TrainingJob:
         checkpoints = JobCheckpoints(*to, data.fingerprint, self.shipping, arrived=self._end_trial)
         runs = (
             ValidationRuns(*to, self.spec, self.shipping, self._settings)
-            if self.spec.sampled_tokens
+            if isinstance(self.spec.objective, Reinforcement)
             else None
         )
         candidates = Candidates(

@@ -8,7 +8,7 @@ import { Empty } from "@/components/page/Empty";
 import { TrainingCard } from "./TrainingCard";
 
 /** The columns whose charts are shown at first. */
-const USUAL = ["train_loss", "full_valid_loss", "train_mean_reward", "full_valid_mean_reward"];
+const USUAL = ["train_loss", "full_valid_loss", "train_mean_reward", "full_valid_mean_reward", "train_mean_reverse_kl", "full_valid_mean_reverse_kl"];
 
 interface TrainingCurvesProps {
   trainings: readonly Training[];

@@ -28,8 +28,12 @@ export interface ChartSpec {
 }
 
 const REWARD = "mean_reward";
+const REVERSE_KL = "mean_reverse_kl";
+/** What a job measures of the answers from which it learns, each with the name of its level before the training. */
+const LEARNT: Record<string, string> = { [REWARD]: "reward_before_training", [REVERSE_KL]: "reverse_kl_before_training" };
 const TITLES: Record<string, string> = {
   [REWARD]: "Mean reward",
+  [REVERSE_KL]: "Mean reverse KL, in nats",
   loss: "Loss",
   mean_token_accuracy: "Token accuracy",
   completion_tokens_mean: "Completion length, in tokens",
@@ -38,6 +42,8 @@ const TITLES: Record<string, string> = {
   policy_gap: "Policy gap, in nats",
   groups: "Groups without variance",
   mean_parse_error: "Share of parse errors",
+  teacher_tokens: "Tokens that the teacher has read",
+  teacher_error_mean: "Share of answers that the teacher could not read",
   ratio_mean: "Mean ratio",
   clip_fraction: "Clipped share",
   learning_rate: "Learning rate",
@@ -45,7 +51,7 @@ const TITLES: Record<string, string> = {
   tokens_per_second: "Tokens per second",
   trainer_memory_bytes: "Trainer's memory",
 };
-const BEST: Record<string, ChartSpec["best"]> = { [REWARD]: "largest", loss: "smallest", mean_token_accuracy: "largest" };
+const BEST: Record<string, ChartSpec["best"]> = { [REWARD]: "largest", [REVERSE_KL]: "smallest", loss: "smallest", mean_token_accuracy: "largest" };
 /** Metrics that share a chart, each with its label there. */
 const SHARED: Record<string, readonly [metric: string, label: string]> = {
   policy_gap_mean: ["policy_gap", "mean"],
@@ -76,20 +82,22 @@ export function chartSpecs(names: readonly string[]): ChartSpec[] {
 }
 
 /**
- * Returns the charts of one job. If it learns from rewards, its loss says nothing about what was learnt, and the reward
- * before the first step is the level from which it starts. All its validations take the whole set.
+ * Returns the charts of one job. If it learns from its own answers, its loss says nothing about what was learnt, and
+ * what was measured before the first step is the level from which it starts. All its validations take the whole set.
  */
 export function jobCharts(names: readonly string[]): ChartSpec[] {
   const specs = chartSpecs(names);
-  if (!specs.some(({ metric }) => metric === REWARD)) return specs;
+  if (!specs.some(({ metric }) => metric in LEARNT)) return specs;
   return specs
     .filter(({ metric }) => metric !== "loss")
     .map((spec) => ({ ...spec, columns: spec.columns.filter(({ name }) => !name.startsWith("valid_")) }))
-    .map((spec) => (spec.metric === REWARD ? withLevel(spec) : spec));
+    .map((spec) => withLevel(spec));
 }
 
 function withLevel(spec: ChartSpec): ChartSpec {
-  const level = { name: "reward_before_training", label: "before training", noisy: false, levelOf: `full_valid_${REWARD}` };
+  const name = LEARNT[spec.metric];
+  if (!name) return spec;
+  const level = { name, label: "before training", noisy: false, levelOf: `full_valid_${spec.metric}` };
   return { ...spec, columns: [...spec.columns, level] };
 }
 

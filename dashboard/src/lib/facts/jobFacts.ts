@@ -20,11 +20,13 @@ export function adapterName(type: string): string {
   return type === "lora" ? "LoRA" : type;
 }
 
-/** Returns the objective and the method of a job. */
+const WORDS: Record<string, string> = { reinforcement: "Reinforcement", distillation: "Distillation" };
+
+/** Returns the objective and the method of a job. Most objectives are known by their initials. */
 export function methodName(job: Job): string {
   const adapter = adapterName(job.adapter.type);
   if (job.method.type === "supervised") return adapter;
-  return `${job.method.type === "reinforcement" ? "Reinforcement" : job.method.type.toUpperCase()} · ${adapter}`;
+  return `${WORDS[job.method.type] ?? job.method.type.toUpperCase()} · ${adapter}`;
 }
 
 /** Returns the number of steps per epoch; null until the worker knows it. */
@@ -48,6 +50,7 @@ export function bestOf(series: Series): { loss: number; step: number } | undefin
 /** What validations measure, in the order in which it says how far a job came. */
 const VALIDATED = {
   full_valid_mean_reward: "Validation reward",
+  full_valid_mean_reverse_kl: "Validation reverse KL",
   full_valid_loss: "Validation loss",
   valid_loss: "Validation loss",
 };

@@ -17,6 +17,8 @@ export interface Sample {
   readonly reward?: number | null;
   /** The reward of a grader that the job does not learn from. */
   readonly audit?: number | null;
+  /** How far the answer is from the teacher, in nats per token; null if the teacher failed. Only distillation has it. */
+  readonly reverse_kl?: number | null;
 }
 
 /** The samples that a job's model answered at one step. */

@@ -83,9 +83,9 @@ export function besideSchema(draft: Draft, offer: Offer): Schema {
   return offer.schemas.objectives[draft.objective]?.beside ?? {};
 }
 
-/** Returns whether the objective has a grader, and so trains on prompts without answers. */
-export function learnsFromRewards(draft: Draft, offer: Offer): boolean {
-  return besideSchema(draft, offer).properties?.grader !== undefined;
+/** Returns whether the model answers the rows itself, which then are prompts. */
+export function samplesAnswers(draft: Draft, offer: Offer): boolean {
+  return objectiveSchema(draft, offer).properties?.num_generations !== undefined;
 }
 
 /** Returns the values with one of them set, or removed if it is undefined. */

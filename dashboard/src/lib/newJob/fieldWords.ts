@@ -30,6 +30,7 @@ const WORDS: Record<string, string> = {
   max_completion_tokens: "Longest answer, in tokens",
   loss_type: "How the loss weighs tokens",
   mask_truncated: "Learn nothing from truncated answers",
+  stop_on_audit: "End the job if the audit falls while the reward rises",
   scale_rewards: "Divide advantages by their deviation",
   epsilon: "Lower bound of the ratio",
   epsilon_high: "Upper bound of the ratio",

@@ -11,7 +11,7 @@ interface PeakLearningRate {
 }
 
 /** What an automatic multiplier becomes. Preferences train at a tenth of the usual rates. */
-const MULTIPLIERS: Record<string, number> = { supervised: 1, reinforcement: 0.2 };
+const MULTIPLIERS: Record<string, number> = { supervised: 1, distillation: 0.5, reinforcement: 0.2 };
 const usualMultiplier = (objective: string) => MULTIPLIERS[objective] ?? 0.1;
 
 /** Returns the highest rate of the schedule: `learning_rate` times `learning_rate_multiplier`. */

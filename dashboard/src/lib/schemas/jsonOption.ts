@@ -18,12 +18,12 @@ export function writeJson(value: unknown): string {
   return value === undefined || typeof value === "string" ? (value ?? "") : JSON.stringify(value, null, 2);
 }
 
-/** Returns the options that are missing or are not JSON objects. What an object holds is checked by the service. */
+/** Returns the options that are missing or are not JSON objects; a text may be any. The service checks the rest. */
 export function jsonProblems(values: Readonly<Record<string, unknown>>, schema: Schema, path: string): Problem[] {
   return Object.keys(schema.properties ?? {}).flatMap((name) => {
     const value = values[name];
     if (value === undefined) return schema.required?.includes(name) ? [{ path: `${path}.${name}`, message: "It is required." }] : [];
-    return isRecord(value) ? [] : [{ path: `${path}.${name}`, message: `It must be a JSON object. ${whatIsWrong(value)}`.trim() }];
+    return isRecord(value) || schema.properties?.[name]?.type === "string" ? [] : [{ path: `${path}.${name}`, message: `It must be a JSON object. ${whatIsWrong(value)}`.trim() }];
   });
 }
 

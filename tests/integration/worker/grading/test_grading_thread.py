@@ -29,10 +29,10 @@ from core.serving.served_model import ServedModel
 from core.settings import Settings
 from core.tables import ChatUsage, Secret, Server
 from core.webhooks import new_signing_secret
-from tests.fixtures.outside.scorer import Scorer, answer, score
+from tests.fixtures.outside.scorer import Reply, Scorer, answer, score
 from tests.fixtures.processes.processes import named
 from tests.fixtures.service.api import wait_for
-from worker.grading.grading_thread import GradingThread
+from worker.grading.grading_thread import GradingThread, Teacher
 from worker.grading.usage import UsageSums
 
 GRADER: TypeAdapter[Any] = TypeAdapter(Grader)
@@ -219,11 +219,10 @@ if __name__ == "__main__":
     assert runs.read_text() == "__main__\n"
 
 
-def test_the_tokens_of_models_are_told_and_count_for_the_project(
-    grading: Grading, sessions: sessionmaker[Session], scorer: Scorer
-) -> None:
+def project_with_server(sessions: sessionmaker[Session], scorer: Scorer) -> str:
+    """Return the id of a new project, whose requests for the base model `asked` go to the scorer."""
     with sessions.begin() as session:
-        judged = create_project(session, new_id("p")).id
+        found = create_project(session, new_id("p")).id
         session.execute(delete(Server))
         session.add(
             Server(
@@ -240,6 +239,13 @@ def test_the_tokens_of_models_are_told_and_count_for_the_project(
                 expires_at=func.now() + timedelta(hours=1),
             )
         )
+    return found
+
+
+def test_the_tokens_of_models_are_told_and_count_for_the_project(
+    grading: Grading, sessions: sessionmaker[Session], scorer: Scorer
+) -> None:
+    judged = project_with_server(sessions, scorer)
     usage = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
     choice = {"message": {"role": "assistant", "content": '{"label": "good"}'}, "finish_reason": "stop"}
     scorer.always = answer(json.dumps({"choices": [choice], "usage": usage}).encode())
@@ -254,6 +260,36 @@ def test_the_tokens_of_models_are_told_and_count_for_the_project(
     assert (counted.requests, counted.prompt_tokens) == (2, 10)
     seeds = {json.loads(each.body)["seed"] for each in scorer.requests}
     assert seeds == {0, 1}
+
+
+def test_a_teacher_reads_each_answer_and_fails_for_one_alone(
+    grading: Grading, sessions: sessionmaker[Session], scorer: Scorer
+) -> None:
+    def reply(*logprobs: float | None) -> Reply:
+        """Reply with a log-probability of each of the tokens 7, 8, …; the first one has none."""
+        places = [None, *({str(8 + at): {"logprob": each, "rank": 1}} for at, each in enumerate(logprobs))]
+        usage = {"prompt_tokens": 1 + len(logprobs), "completion_tokens": 0}
+        return answer(json.dumps({"choices": [{"prompt_logprobs": places}], "usage": usage}).encode())
+
+    refused = {"error": {"message": "It is too long.", "code": "context_length_exceeded", "type": "a"}}
+    read = project_with_server(sessions, scorer)
+    scorer.replies = [
+        reply(-0.5, -2.0, -0.25),
+        answer(json.dumps(refused).encode(), 400),
+        reply(-0.5, None, -0.25),
+    ]
+    texts = [([7, 8], [9, 10])] * 3 + [([7, 8], [])]
+    models, used = {"big": ServedModel(base="asked")}, UsageSums()
+    thread = grading(grading_at_once=1)
+    found = thread.submit("ftjob-a", read, Teacher("big"), texts, models=models, usage=used).result(SECONDS)
+    assert [each.logprobs for each in found] == [(-2.0, -0.25), None, None, ()]
+    assert [each.fault for each in found] == [None, "context_length_exceeded", "loss_not_finite", None]
+    assert found[1].message == "It is too long."
+    assert [json.loads(each.body)["prompt"] for each in scorer.requests] == [[7, 8, 9, 10]] * 3
+    assert [(each.model_name, each.prompt_tokens) for each in used.by_model] == [("big", 8)]
+    with sessions() as session:
+        (counted,) = session.scalars(select(ChatUsage).where(ChatUsage.project_id == read))
+    assert (counted.model, counted.requests, counted.prompt_tokens) == ("big", 2, 8)
 
 
 def test_a_model_that_no_server_answers_for_ends_the_whole_order(

@@ -21,7 +21,8 @@ from core.objectives.reinforcement import Reinforcement
 DATASETS = Path(__file__).parents[4] / "docs" / "datasets.md"
 EACH = pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=NAMES)
 GRADER = {"type": "string_check", "name": "same", "input": "a", "reference": "b", "operation": "eq"}
-BESIDE = {"reinforcement": {"grader": GRADER}}  # options that a request must have beside the hyperparameters
+# Options that a request must have beside the hyperparameters
+BESIDE: dict[str, dict[str, Any]] = {"reinforcement": {"grader": GRADER}, "distillation": {"teacher": "big"}}
 
 
 def options_of(objective: Objective, **asked: Any) -> ObjectiveOptions:
@@ -50,11 +51,17 @@ def test_an_objective_has_the_name_of_its_module(objective: Objective) -> None:
         ("simpo", '{"type":"simpo","beta":2.0,"gamma":1.0}'),
         (
             "reinforcement",
-            '{"type":"reinforcement","grader":{"type":"string_check","name":"same","input":"a",'
-            '"reference":"b","operation":"eq"},"audit_grader":null,"response_format":null,"loss_type":"importance_sampling",'
-            '"num_generations":8,"max_completion_tokens":256,"mask_truncated":true,"scale_rewards":false,'
-            '"epsilon":0.2,"epsilon_high":0.28,"compute_multiplier":1.0,"eval_interval":null,'
-            '"eval_samples":1,"stop_on_audit":false,"reasoning_effort":"default"}',
+            '{"type":"reinforcement","response_format":null,"loss_type":"importance_sampling",'
+            '"num_generations":8,"max_completion_tokens":256,"epsilon":0.2,"epsilon_high":0.28,'
+            '"eval_interval":null,"eval_samples":1,"grader":{"type":"string_check","name":"same",'
+            '"input":"a","reference":"b","operation":"eq"},"audit_grader":null,"mask_truncated":true,"scale_rewards":false,'
+            '"compute_multiplier":1.0,"stop_on_audit":false,"reasoning_effort":"default"}',
+        ),
+        (
+            "distillation",
+            '{"type":"distillation","response_format":null,"loss_type":"importance_sampling",'
+            '"num_generations":4,"max_completion_tokens":256,"epsilon":0.2,"epsilon_high":0.28,'
+            '"eval_interval":null,"eval_samples":1,"teacher":"big"}',
         ),
     ],
 )
@@ -106,14 +113,15 @@ def test_auto_epochs_visit_300_rows_within_the_objectives_bounds(
 @pytest.mark.parametrize(
     ("rows", "batch_size", "epochs"), [(10, 4, 10), (60, 4, 2), (200, 10, 2), (480, 16, 1), (50_000, 16, 1)]
 )
-def test_reinforcement_makes_thirty_steps_at_least_of_small_batches(
-    rows: int, batch_size: int, epochs: int
+@pytest.mark.parametrize(("name", "multiplier"), [("reinforcement", 0.2), ("distillation", 0.5)])
+def test_what_samples_its_answers_makes_thirty_steps_at_least_of_small_batches(
+    rows: int, batch_size: int, epochs: int, name: str, multiplier: float
 ) -> None:
-    objective = OBJECTIVES["reinforcement"]
+    objective = OBJECTIVES[name]
     found = objective.resolve_hyperparameters(objective.requested(), rows)
     assert (found.batch_size, found.n_epochs) == (batch_size, epochs)
     assert found.n_epochs * found.steps_per_epoch(rows) >= 30
-    assert found.learning_rate_multiplier == 0.2
+    assert found.learning_rate_multiplier == multiplier
     large = objective.resolve_hyperparameters(objective.requested(batch_size=100), 480)
     assert large.n_epochs == 7, "as many steps with the client's own batch size"
 

@@ -17,9 +17,9 @@ from worker.engine.objectives.policy.policy_loss import (
 
 
 class ImportanceSamplingLoss(PolicyLoss):
-    """The loss L = −1/(G M) Σ_i Σ_t r A_i, where r = p / p_sampler.
+    """The loss L = −1/(G M) Σ_i Σ_t r A, where r = p / p_sampler.
 
-    Its gradient is −1/(G M) Σ_i Σ_t r A_i ∇log p. G are all rollouts of the step, and M is
+    Its gradient is −1/(G M) Σ_i Σ_t r A ∇log p. G are all rollouts of the step, and M is
     `max_completion_tokens`. Nothing is clipped.
     """
 

@@ -4,10 +4,10 @@ Every loss here is a weighted sum over the learnt tokens of a step's rollouts:
 
     L = Σ w(rollout) · ℓ(token)
 
-ℓ follows from log p of the token, from the ratio p / p_sampler, and from the advantage of the rollout. By the
+ℓ follows from log p of the token, from the ratio p / p_sampler, and from the advantage of the token. By the
 chain rule, the gradient of L is Σ w · ∂ℓ/∂log p · ∇log p over the tokens. So it is the negated gradient of a
 cross-entropy in which each token has the weight w · ∂ℓ/∂log p. The weight w makes L a mean, and follows from
-all rollouts of the step, also from those with an advantage of 0, as in TRL.
+all rollouts of the step, also from those without an advantage, as in TRL.
 """
 
 from abc import ABC, abstractmethod
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from core.objectives.reinforcement import Reinforcement
+from core.objectives.sampling import SamplingOptions
 
 
 @dataclass(frozen=True)
@@ -31,23 +31,18 @@ class StepSize:
 class RolloutTokens:
     """Some learnt tokens of a step's rollouts: those of a lane's part of a micro-batch, or all of them.
 
-    `logp_S` is log p of each token in nats, `sampled_S` the same of the sampler, and `rows_S` the number of
-    the token's rollout. Of each rollout, there are the advantage, the number of learnt tokens, and
-    `log_ratio_X`: Σ (log p − log p_sampler) over all of its learnt tokens. `log_ratio_X` is None if the loss
-    does not need it.
+    `logp_S` is log p of each token in nats, `sampled_S` the same of the sampler, `advantages_S` the token's
+    advantage, and `rows_S` the number of its rollout. Of each rollout, there are the number of learnt tokens,
+    and `log_ratio_X`: Σ (log p − log p_sampler) over all of its learnt tokens. `log_ratio_X` is None if the
+    loss does not need it.
     """
 
     logp_S: Tensor
     sampled_S: Tensor
+    advantages_S: Tensor
     rows_S: Tensor
-    advantages_X: Tensor
     lengths_X: Tensor
     log_ratio_X: Tensor | None = None
-
-    @property
-    def advantages_S(self) -> Tensor:  # noqa: N802 - axes
-        """The advantage of each token's rollout."""
-        return self.advantages_X[self.rows_S]
 
     @property
     def ratios_S(self) -> Tensor:  # noqa: N802 - axes
@@ -70,12 +65,12 @@ class TokenTerms:
 
 
 class PolicyLoss(ABC):
-    """A loss, made from the options of a reinforcement job."""
+    """A loss, made from the options of a job that samples its answers."""
 
     needs_row_sums: bool = False
     """Whether the loss of a token depends on the other tokens of its rollout"""
 
-    def __init__(self, options: Reinforcement) -> None:
+    def __init__(self, options: SamplingOptions) -> None:
         self.max_completion_tokens = options.max_completion_tokens
         self.lowest, self.highest = 1 - options.epsilon, 1 + options.epsilon_high
         """The bounds of the ratio"""

@@ -1,7 +1,7 @@
 import { useState } from "react";
 
 import { hasEnded, hasSamples } from "@/lib/facts/jobFacts";
-import { hasRewards } from "@/lib/jobs/rewardedRows";
+import { judgementOf } from "@/lib/jobs/judgedRows";
 import { answeredRows, beginningOf, type Evaluation, matches, matchWords, type Sample } from "@/lib/facts/samples";
 import { integer } from "@/lib/text/format";
 import { Icon } from "@/components/basics/Icon";
@@ -11,7 +11,7 @@ import { Failure } from "@/components/page/Notice";
 import { Section } from "@/components/page/Section";
 import type { Job } from "@/types/api";
 
-import { RewardedAnswers } from "./RewardedAnswers";
+import { JudgedAnswers } from "./JudgedAnswers";
 
 interface AnswersProps {
   job: Job;
@@ -26,7 +26,8 @@ interface AnswersProps {
 export function Answers({ job, evaluations, failure }: AnswersProps) {
   const [step, setStep] = useState<number | null>(null);
   if (!hasSamples(job)) return null;
-  if (hasRewards(evaluations)) return <RewardedAnswers evaluations={evaluations} />;
+  const judgement = judgementOf(evaluations);
+  if (judgement) return <JudgedAnswers evaluations={evaluations} by={judgement} />;
   const before = beginningOf(evaluations);
   const shown = evaluations.find((one) => one.step === step) ?? evaluations.at(-1);
   return (

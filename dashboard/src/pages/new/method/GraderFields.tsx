@@ -4,7 +4,7 @@ import { useMemo } from "react";
 import { messageOf, Refused } from "@/api/failures";
 import { graderCheckQuery } from "@/api/jobs/graders";
 import { isRecord } from "@/lib/isRecord";
-import { learnsFromRewards, withValue } from "@/lib/newJob/draft";
+import { besideSchema, withValue } from "@/lib/newJob/draft";
 import { graderExamples } from "@/lib/newJob/graderExamples";
 import { Prose } from "@/components/basics/Prose";
 import { useSettled } from "@/components/basics/useSettled";
@@ -16,16 +16,34 @@ import { TryGrader } from "./TryGrader";
 
 const LINES = 12;
 
-/** The grader of an objective that learns from rewards: its JSON, examples, a check and a try. */
+/** The graders of an objective that learns from rewards: the one that rewards, and the one that only judges. */
 export function GraderFields(props: StepProps) {
-  const { draft, offer, change } = props;
-  if (!learnsFromRewards(draft, offer)) return null;
-  const { grader } = draft.beside;
-  const examples = graderExamples(draft.model);
-  const set = (value: unknown) => change({ beside: withValue(draft.beside, "grader", value) });
+  const { properties = {} } = besideSchema(props.draft, props.offer);
+  if (!properties.grader) return null;
   return (
     <fieldset className="grid min-w-0 gap-3 border-t border-line pt-5">
       <legend className="float-left font-medium">Rewards</legend>
+      <GraderField {...props} name="grader" label="Grader, as JSON" />
+      {properties.audit_grader && (
+        <details className="clear-both" open={props.draft.beside.audit_grader !== undefined}>
+          <summary className="cursor-pointer">Audit: a second grader shows whether a rising reward is what you meant</summary>
+          <div className="mt-3 grid gap-3">
+            <GraderField {...props} name="audit_grader" label="Audit grader, as JSON" />
+          </div>
+        </details>
+      )}
+    </fieldset>
+  );
+}
+
+/** One grader: its JSON, examples, a check and a try. */
+function GraderField(props: StepProps & { name: string; label: string }) {
+  const { draft, change, name } = props;
+  const grader = draft.beside[name];
+  const examples = graderExamples(draft.model);
+  const set = (value: unknown) => change({ beside: withValue(draft.beside, name, value) });
+  return (
+    <>
       <label className="clear-both flex flex-wrap items-center gap-2">
         Start from an example
         <select className="field min-w-0 flex-1" value="" onChange={({ target }) => set(examples[target.value])}>
@@ -35,14 +53,14 @@ export function GraderFields(props: StepProps) {
           ))}
         </select>
       </label>
-      <JsonField {...props} name="grader" label="Grader, as JSON" rows={LINES} />
+      <JsonField {...props} rows={LINES} />
       {isRecord(grader) && (
         <>
           <Checked grader={grader as unknown as Grader} />
           <TryGrader grader={grader as unknown as Grader} trainingFile={draft.training_file} />
         </>
       )}
-    </fieldset>
+    </>
   );
 }
 

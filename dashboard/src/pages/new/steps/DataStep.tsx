@@ -1,4 +1,4 @@
-import { learnsFromRewards } from "@/lib/newJob/draft";
+import { samplesAnswers } from "@/lib/newJob/draft";
 import { EvaluateField } from "@/pages/new/fields/EvaluateField";
 import { FilePicker } from "@/pages/new/fields/FilePicker";
 import { SplitField } from "@/pages/new/fields/SplitField";
@@ -9,7 +9,7 @@ import { Step } from "./Step";
 
 export function DataStep(props: StepProps) {
   const { draft, offer, change } = props;
-  const kind = learnsFromRewards(draft, offer) ? "prompt" : undefined;
+  const kind = samplesAnswers(draft, offer) ? "prompt" : undefined;
   return (
     <Step number={2} title="Data">
       <div className="grid items-start gap-5 sm:grid-cols-2">

@@ -4,6 +4,7 @@ import { AdvancedFields } from "@/pages/new/method/AdvancedFields";
 import { BasicFields } from "@/pages/new/method/BasicFields";
 import { GraderFields } from "@/pages/new/method/GraderFields";
 import { ObjectivePicker } from "@/pages/new/method/ObjectivePicker";
+import { TeacherField } from "@/pages/new/method/TeacherField";
 
 import { Step } from "./Step";
 
@@ -12,6 +13,7 @@ export function MethodStep(props: StepProps) {
     <Step number={3} title="Method">
       <ObjectivePicker {...props} />
       <GraderFields {...props} />
+      <TeacherField {...props} />
       <AdapterPicker {...props} />
       <BasicFields {...props} />
       <AdvancedFields {...props} />

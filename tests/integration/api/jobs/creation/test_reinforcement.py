@@ -334,7 +334,7 @@ def test_files_and_methods_of_different_kinds_are_told_apart(alice: Tenant, file
     )
     assert "learns from a prompt without an answer on each line" in error["message"]
     supervised = alice.ask_for_job(training_file=file_id)
-    assert "'reinforcement' takes" in refusal(supervised, 400, "training_file")["message"]
+    assert "'reinforcement', 'distillation' take." in refusal(supervised, 400, "training_file")["message"]
 
 
 def test_a_file_and_a_job_of_another_project_stay_hidden(alice: Tenant, bob: Tenant, file_id: str) -> None:

@@ -202,8 +202,10 @@ def test_a_hint_leads_to_names_that_exist(alice: Tenant) -> None:
     known = {*create, *(f"training.{name}" for name in training), "method.type", "adapter.type"}
     known |= {f"adapter.{name}" for name in schemas["LoraAdapter"]["properties"]}
     known |= {"method.reinforcement.grader", "method.reinforcement.audit_grader"}
-    of_rewards = schemas["RequestedReinforcement"]["properties"]
-    known |= {f"method.reinforcement.hyperparameters.{name}" for name in of_rewards}
+    known |= {"method.distillation.teacher"}
+    for method in ("reinforcement", "distillation"):
+        own = schemas[f"Requested{method.title()}"]["properties"]
+        known |= {f"method.{method}.hyperparameters.{name}" for name in own}
     known |= {f"hyperparameters.{name}" for name in schemas["RequestedHyperparameters"]["properties"]}
     offered = {
         *METHODS,

@@ -15,7 +15,7 @@ from worker.engine.objectives.objective import ObjectiveLoss
 NUMBERS = Hyperparameters(n_epochs=1, batch_size=4, learning_rate_multiplier=1.0)
 
 
-OWN = [objective for name, objective in OBJECTIVES.items() if name not in ("supervised", "reinforcement")]
+OWN = [each for name, each in OBJECTIVES.items() if name != "supervised" and not each.samples_answers]
 
 
 def spec_of(options: ObjectiveOptions) -> JobSpec:

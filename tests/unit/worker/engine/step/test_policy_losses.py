@@ -75,16 +75,18 @@ def state_of(trainee: Trainee) -> dict[str, Tensor]:
 
 
 def without_variance(rollouts: list[Rollout]) -> list[Rollout]:
-    return [replace(rollout, advantage=0.0) for rollout in rollouts]
+    return [replace(rollout, advantages_L=np.zeros_like(rollout.advantages_L)) for rollout in rollouts]
 
 
 @EACH_LOSS
 @pytest.mark.parametrize("max_tokens", [32, MAX_TOKENS, 10_000], ids=["one a piece", "in pieces", "in one"])
+@pytest.mark.parametrize("by_token", [False, True], ids=["of answers", "of tokens"])
 def test_loss_gradient_and_metrics_are_those_of_the_paper(
-    two_lanes: ResidentBase, loss_type: str, max_tokens: int
+    two_lanes: ResidentBase, loss_type: str, max_tokens: int, by_token: bool
 ) -> None:
+    """Advantages are those of whole answers, as of rewards, or of single tokens, as of a teacher."""
     trainee = reinforced(two_lanes, "job", reinforcement_spec(loss_type))
-    rollouts = sampled(trainee.next_prompts)
+    rollouts = sampled(trainee.next_prompts, by_token=by_token)
     trainee.take_rollouts(rollouts)
     model: Any = trainee.adapter.plain_model
     model.set_adapter("default")
@@ -124,7 +126,7 @@ def test_a_step_takes_one_pass_over_the_rollouts_that_have_an_advantage(base: Re
     trainee = reinforced(base, "job", reinforcement_spec("gspo"))
     rollouts = sampled(trainee.next_prompts)
     trainee.take_rollouts(rollouts)
-    learnt = [each for each in rollouts if each.advantage and each.learnt_L.any()]
+    learnt = [each for each in rollouts if each.advantages_L.any()]
     assert len(learnt) == 2 * ANSWERS - 1  # a group has no variance, and an answer is masked
     assert trainee.next_rows == learnt
     looks: list[None] = []

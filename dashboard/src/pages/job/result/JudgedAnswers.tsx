@@ -1,6 +1,6 @@
 import { useMemo, useState } from "react";
 
-import { type Order, ORDERS, type RewardedRow, rewardedRows } from "@/lib/jobs/rewardedRows";
+import { type JudgedRow, judgedRows, type Judgement, type Order, ORDERS } from "@/lib/jobs/judgedRows";
 import type { Evaluation, Sample } from "@/lib/facts/samples";
 import { integer, significant } from "@/lib/text/format";
 import { PromptText } from "@/components/basics/PromptText";
@@ -9,14 +9,19 @@ import { Section } from "@/components/page/Section";
 
 const ORDER_WORDS: Record<Order, string> = {
   file: "in the order of the file",
-  gain: "largest gain first",
-  loss: "largest loss first",
+  gain: "what became better first",
+  loss: "what became worse first",
 };
 
-/** The model's answers to validation prompts with their rewards. Those to one prompt stand beside each other, by step. */
-export function RewardedAnswers({ evaluations }: { evaluations: readonly Evaluation[] }) {
+interface JudgedAnswersProps {
+  evaluations: readonly Evaluation[];
+  by: Judgement;
+}
+
+/** The model's answers to validation prompts, as they are judged. Those to one prompt stand beside each other, by step. */
+export function JudgedAnswers({ evaluations, by }: JudgedAnswersProps) {
   const [order, setOrder] = useState<Order>("file");
-  const rows = useMemo(() => rewardedRows(evaluations, order), [evaluations, order]);
+  const rows = useMemo(() => judgedRows(evaluations, by, order), [evaluations, by, order]);
   return (
     <Section title="Answers" tools={<OrderPicker order={order} onChoose={setOrder} />}>
       <ol>
@@ -24,12 +29,12 @@ export function RewardedAnswers({ evaluations }: { evaluations: readonly Evaluat
           <li key={row.line} className="grid gap-3 border-t border-line px-4 py-3 md:grid-cols-[minmax(0,1fr)_minmax(0,3fr)]">
             <div className="grid min-w-0 content-start gap-2">
               <PromptText title={`Prompt of line ${integer(row.line)}`} prompt={row.prompt} />
-              <p className="fact">{changeWords(row)}</p>
+              <p className="fact">{changeWords(row, by)}</p>
             </div>
             <ol className="grid auto-cols-[minmax(14rem,1fr)] grid-flow-col gap-3 overflow-x-auto">
               {row.answers.map(({ step, sample }) => (
                 <li key={step} className="grid min-w-0">
-                  <Answer step={step} sample={sample} />
+                  <Answer {...{ step, sample, by }} />
                 </li>
               ))}
             </ol>
@@ -57,8 +62,8 @@ function OrderPicker({ order, onChoose }: { order: Order; onChoose: (order: Orde
   );
 }
 
-function Answer({ step, sample }: { step: number; sample: Sample }) {
-  const { answer, reward, audit, finished, error } = sample;
+function Answer({ step, sample, by }: { step: number; sample: Sample; by: Judgement }) {
+  const { answer, audit, finished, error } = sample;
   return (
     <SampleText
       title={step === 0 ? "Before training" : `After step ${integer(step)}`}
@@ -66,7 +71,7 @@ function Answer({ step, sample }: { step: number; sample: Sample }) {
       note={error ?? (!finished && "Truncated: max_completion_tokens allows no more tokens.")}
       mark={
         <span className="text-ink">
-          reward {significant(reward)}
+          {by.words} {significant(sample[by.of])}
           {audit !== undefined && `, audit ${significant(audit)}`}
         </span>
       }
@@ -75,7 +80,7 @@ function Answer({ step, sample }: { step: number; sample: Sample }) {
   );
 }
 
-function changeWords({ change }: RewardedRow): string {
-  if (change === null) return "There are not yet two rewards to compare.";
-  return `Reward from first to last: ${change > 0 ? "+" : ""}${significant(change)}`;
+function changeWords({ change }: JudgedRow, { words }: Judgement): string {
+  if (change === null) return `There are not yet two values of the ${words} to compare.`;
+  return `Change of the ${words} from first to last: ${change > 0 ? "+" : ""}${significant(change)}`;
 }
