@@ -46,7 +46,7 @@ from worker.process.environment import TRAINER_ENVIRONMENT
 
 TASKS = {task.name: task for task in (ADDITION, BANKING, FIELDS)}
 BATCH_SIZE, NUM_GENERATIONS = 4, 8
-VALIDATIONS, VALIDATION_ROWS, HELD_OUT = 5, 64, 200
+VALIDATIONS, VALIDATION_ROWS, HELD_OUT = 4, 32, 200
 TRL, TRL_PEER = "TRL's GRPOTrainer", "trl"
 MODELS = {
     f"{OURS}, from rewards": REINFORCEMENT,

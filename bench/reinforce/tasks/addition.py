@@ -35,4 +35,4 @@ def rows(_: Path | None, training: int, held_out: int) -> tuple[list[Row], list[
     return found[:training], found[training:]
 
 
-TASK = Task("addition", rows, {"type": "python", "name": "near", "source": SOURCE}, 6)
+TASK = Task("addition", rows, {"type": "python", "name": "near", "source": SOURCE}, 6, steps=20)

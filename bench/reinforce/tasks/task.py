@@ -24,8 +24,8 @@ class Task:
     grader: dict[str, Any]
     """In OpenAI's form. Each trainer gets its rewards from this one."""
     max_completion_tokens: int
-    learning_rate: float = 2e-4
-    steps: int = 30
+    learning_rate: float = 5e-4
+    steps: int = 16
 
 
 def question(
