@@ -1,4 +1,4 @@
-"""Questions to a bank, each to be given one of eight labels of banking77. An answer is right or wrong."""
+"""Questions to a bank, to be given one of eight labels of banking77. A wrong label has a small reward."""
 
 from __future__ import annotations
 
@@ -17,11 +17,19 @@ SYSTEM = f"Give the label of the question: {', '.join(LABELS)}"
 EXAMPLES = (
     ("My card is not here yet. When will it come?", "card_arrival"),
     ("Somebody has taken my card. What do I do?", "lost_or_stolen_card"),
+    ("Which rate do you use for euros?", "exchange_rate"),
+    ("I want another PIN.", "change_pin"),
 )
 
-SOURCE = """
+SOURCE = f"""
+LABELS = {LABELS}
+
+
 def grade(sample, item):
-    return 1.0 if sample["output_text"].strip() == item["intent"] else 0.0
+    found = sample["output_text"].strip()
+    if found == item["intent"]:
+        return 1.0
+    return 0.2 if found in LABELS else 0.0
 """
 
 
@@ -44,4 +52,4 @@ def questions(path: Path, n: int) -> list[Row]:
     ]
 
 
-TASK = Task("banking", rows, {"type": "python", "name": "right", "source": SOURCE}, 16)
+TASK = Task("banking", rows, {"type": "python", "name": "label", "source": SOURCE}, 16, steps=12)

@@ -24,7 +24,7 @@ class Task:
     grader: dict[str, Any]
     """In OpenAI's form. Each trainer gets its rewards from this one."""
     max_completion_tokens: int
-    learning_rate: float = 5e-4
+    learning_rate: float = 2e-4
     steps: int = 16
 
 
