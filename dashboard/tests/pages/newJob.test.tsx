@@ -120,10 +120,8 @@ describe.skipIf(path === undefined)("the form of a new job", () => {
     const { user, asked } = await filled(post("/v1/fine_tuning/alpha/graders/validate", {} as never));
     await user.click(await button(/^Rewards/));
     await user.click(screen.getByText(/^Audit:/));
-    const examples = screen.getAllByLabelText("Start from an example");
-    expect(examples).toHaveLength(2);
-    await user.selectOptions(examples[0] as HTMLElement, "Equal to a key of the row (string_check)");
-    await user.selectOptions(examples[1] as HTMLElement, "Similar to a key of the row (text_similarity)");
+    await user.selectOptions(screen.getByLabelText("Start from an example"), "Equal to a key of the row (string_check)");
+    await user.selectOptions(screen.getByLabelText("Start the audit from an example"), "Similar to a key of the row (text_similarity)");
     await waitFor(() => expect(screen.getAllByText("The service can use this grader.")).toHaveLength(2));
     await user.click(await create());
     const sent = { grader: { type: "string_check" }, audit_grader: { type: "text_similarity" } };
@@ -133,7 +131,7 @@ describe.skipIf(path === undefined)("the form of a new job", () => {
   test("a teacher is named where an objective learns from one", async () => {
     const { user, asked } = await filled();
     await user.click(await screen.findByLabelText(/^Distillation/));
-    await fill(user, await field("Teacher"), "big");
+    await fill(user, await field(/^Teacher/), "big");
     await user.click(await create());
     await waitFor(() => expect(asked[0]?.body.method).toEqual({ type: "distillation", distillation: { teacher: "big" } }));
   });

@@ -23,12 +23,12 @@ export function GraderFields(props: StepProps) {
   return (
     <fieldset className="grid min-w-0 gap-3 border-t border-line pt-5">
       <legend className="float-left font-medium">Rewards</legend>
-      <GraderField {...props} name="grader" label="Grader, as JSON" />
+      <GraderField {...props} name="grader" label="Grader, as JSON" begin="Start from an example" />
       {properties.audit_grader && (
         <details className="clear-both" open={props.draft.beside.audit_grader !== undefined}>
           <summary className="cursor-pointer">Audit: a second grader shows whether a rising reward is what you meant</summary>
           <div className="mt-3 grid gap-3">
-            <GraderField {...props} name="audit_grader" label="Audit grader, as JSON" />
+            <GraderField {...props} name="audit_grader" label="Audit grader, as JSON" begin="Start the audit from an example" />
           </div>
         </details>
       )}
@@ -36,16 +36,23 @@ export function GraderFields(props: StepProps) {
   );
 }
 
+interface GraderFieldProps extends StepProps {
+  name: string;
+  label: string;
+  /** The words at the examples. */
+  begin: string;
+}
+
 /** One grader: its JSON, examples, a check and a try. */
-function GraderField(props: StepProps & { name: string; label: string }) {
-  const { draft, change, name } = props;
+function GraderField(props: GraderFieldProps) {
+  const { draft, change, name, begin } = props;
   const grader = draft.beside[name];
   const examples = graderExamples(draft.model);
   const set = (value: unknown) => change({ beside: withValue(draft.beside, name, value) });
   return (
     <>
       <label className="clear-both flex flex-wrap items-center gap-2">
-        Start from an example
+        {begin}
         <select className="field min-w-0 flex-1" value="" onChange={({ target }) => set(examples[target.value])}>
           <option value="">Choose…</option>
           {Object.keys(examples).map((words) => (
