@@ -24,7 +24,7 @@ from api.jobs.creation.reinforcement import (
 )
 from api.jobs.creation.schemas import CreateJob
 from api.jobs.creation.specification import specification_of
-from api.jobs.creation.try_outs import find_try_out
+from api.jobs.creation.try_outs import find_try_out, refuse_in_vain
 from api.jobs.creation.warnings import warnings_of
 from core.catalog import Catalog
 from core.egress import Egress
@@ -62,6 +62,8 @@ def create(
     paths in the request, such as `adapter.r`. Raises InvalidRequest; its message names the wrong parameter.
     """
     found, spec = resolve(session, project_id, catalog, settings, request, sweep)
+    try_out = find_try_out(session, project_id, request, found)
+    refuse_in_vain(try_out)
     machine = this_machine(session, spec)
     facts = facts_of(session, settings, spec, found, machine)
     job = Job(
@@ -83,7 +85,6 @@ def create(
     for asked in job.integrations:
         follow = TrackingRequest(type=asked["type"])
         create_task(session, project_id, TRACKING, follow, most_open=None, job_id=job.id)
-    try_out = find_try_out(session, project_id, request, found)
     for message, data in warnings_of(request, found, spec, try_out):
         record_event(session, job.id, message, level="warn", data=data)
     return job

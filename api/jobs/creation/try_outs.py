@@ -10,15 +10,20 @@ from typing import Any, NamedTuple
 from sqlalchemy import Integer, select
 from sqlalchemy.orm import Session
 
-from api.jobs.creation.found import Found
+from api.jobs.creation.found import METHOD, Found
 from api.jobs.creation.schemas import CreateJob
+from core.errors import InvalidRequest
 from core.evals.results import RunReport
 from core.evals.sampled_rows import SampledRows
 from core.graders.header_values import with_hidden_headers
 from core.tables import Eval, File, Task
 from core.work.kinds import EVAL_RUN
 
+GRADER = f"{METHOD}.grader"
 MOST_READ = 20  # of the newest runs on the file
+FEWEST_TO_REFUSE = 30
+"""Rows without variance that refuse a job. If 30 rows have none, at most a tenth of all rows has any, with a
+confidence of 95 % (the rule of three: Hanley and Lippman-Hand 1983). A tenth is what a job needs"""
 ONLY_NAMES_AND_PASSES = ("name", "pass_threshold")  # the scores are the same without them
 
 
@@ -37,6 +42,22 @@ def find_try_out(session: Session, project_id: str, request: CreateJob, found: F
     model = request.model if found.lineage else found.base_model.id
     scoring = _scoring(grader.model_dump(mode="json"))
     return next(_try_outs(session, project_id, model, request.training_file, scoring), None)
+
+
+def refuse_in_vain(try_out: TryOut | None) -> None:
+    """Raise InvalidRequest if the answers to none of the rows that were tried out differ in their scores."""
+    if try_out is None:
+        return
+    run, sampled = try_out
+    if sampled.rows < FEWEST_TO_REFUSE or sampled.rows_without_variance < sampled.rows:
+        return
+    raise InvalidRequest(
+        f"'{GRADER}' was tried out on this file, by the run '{run.id}' of the eval '{run.eval_id}'. A job "
+        f"learns only from rows whose answers differ in their scores. {sampled.advice} If the other rows of "
+        "the file are unlike these, try it out on them too: the newest run counts.",
+        code="nothing_to_learn",
+        param=GRADER,
+    )
 
 
 def _try_outs(

@@ -417,6 +417,20 @@ def test_a_job_warns_if_a_try_out_of_its_grader_found_nothing_to_learn(api: Api)
     assert warned_of(tenant, prompts_id) == [], "the newest try-out counts"
 
 
+def test_a_job_is_refused_if_no_row_of_a_long_try_out_has_anything_to_learn(api: Api) -> None:
+    tenant = api.tenant()
+    prompts_id = tenant.upload(prompts(40))
+    run_id = try_out(api, tenant, prompts_id, [[True] * 4] * 30)
+    error = refusal(
+        tenant.ask_for_job(**asking(prompts_id)), 400, "method.reinforcement.grader", "nothing_to_learn"
+    )
+    assert run_id in error["message"]
+    assert "differ in their scores in 0 of 30 rows" in error["message"]
+    assert "take harder prompts" in error["message"]
+    try_out(api, tenant, prompts_id, [*[[True] * 4] * 29, [True, True, True, False]])
+    assert len(warned_of(tenant, prompts_id)) == 1, "one row differs, so the job only warns"
+
+
 def test_a_try_out_speaks_of_no_other_grader_rows_or_project(api: Api, bob: Tenant) -> None:
     tenant = api.tenant()
     prompts_id, others = tenant.upload(prompts(40)), tenant.upload(prompts(41))
