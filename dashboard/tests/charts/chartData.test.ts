@@ -185,6 +185,18 @@ describe("the charts of a job that learns from rewards", () => {
     expect(Array.from(valuesOf(later, { name: "level", label: "", noisy: false, levelOf: "full_valid_mean_reward" }))).toEqual([NaN]);
   });
 
+  test("show how the prompts differ in one chart", () => {
+    const names = [10, 50, 90].map((percent) => `full_valid_prompt_reward_p${percent}`);
+    const spec = jobCharts(["train_mean_reward", ...names]).find(({ title }) => title === "Reward by prompt");
+    expect(spec?.columns.map(({ name, noisy }) => [name, noisy])).toEqual(names.map((name) => [name, false]));
+  });
+
+  test("of a job that learns from a teacher have its distance, and no loss", () => {
+    const specs = jobCharts(["train_loss", "train_mean_reverse_kl", "full_valid_mean_reverse_kl"]);
+    expect(specs.map(({ title, best }) => [title, best])).toEqual([["Mean reverse KL, in nats", "smallest"]]);
+    expect(specs[0]?.columns.at(-1)).toMatchObject({ label: "before training", levelOf: "full_valid_mean_reverse_kl" });
+  });
+
   test("of other jobs have the loss", () => {
     expect(jobCharts(["train_loss"]).map(({ metric }) => metric)).toEqual(["loss"]);
   });

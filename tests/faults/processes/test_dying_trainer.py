@@ -3,6 +3,7 @@
 Each job ends once, and as if nothing had happened.
 """
 
+import json
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ PLACES = (
     "result.uploaded",
     "job.finished",
 )
+VALIDATION_PLACES = ("validation.uploaded", "validation.recorded", "checkpoint.recorded")
 STEPS = {"sql": range(2, 60, 20), "store": range(1, 30, 10), "disk": range(1, 24, 8)}
 EXPERTS = {
     "gpt-oss": FAST["gpt-oss, sinks and experts"],
@@ -76,6 +78,49 @@ def test_a_job_ends_once_and_as_if_undisturbed_wherever_its_trainers_die(
         assert weights(stack, job_id, tmp_path) == undisturbed
     assert stack.log().count("killed at") == len(deaths)
     check(stack.api, [client])
+
+
+@pytest.mark.exhaustive
+def test_a_job_with_rewards_has_each_validation_once_wherever_its_trainers_die(
+    stack: Stack, tmp_path: Path
+) -> None:
+    plan = tmp_path / "plan"
+    deaths = [f"place {name} {time}" for name in VALIDATION_PLACES for time in (1, 2)]
+    stack.start_worker(crashes.plan(plan, *deaths), max_lost_attempts="1000")
+    client, found = Client(stack.tenant), []
+    while crashes.left(plan):
+        found.append(rewarded(stack, client, tmp_path))
+    undisturbed = rewarded(stack, client, tmp_path)
+    assert stack.log().count("killed at") == len(deaths)
+    assert undisturbed[1] == ["0", "2", "4", "6"]
+    assert found == [undisturbed] * len(found)
+    check(stack.api, [client])
+
+
+def rewarded(stack: Stack, client: Client, into: Path) -> tuple[bytes, list[str]]:
+    """Let a job learn from rewards. Return its adapter, and the steps of the runs of its eval."""
+    grader = {
+        "type": "python",
+        "name": "short",
+        "source": "def grade(sample, item):\n    return 1 / (1 + len(sample['output_text']))\n",
+    }
+    hyperparameters = {"n_epochs": 1, "batch_size": 4, "num_generations": 4, "max_completion_tokens": 8}
+    hyperparameters |= {"mask_truncated": False, "eval_interval": 2}
+    asked = {"grader": grader, "hyperparameters": hyperparameters}
+    rows = [json.dumps({"messages": [{"role": "user", "content": f"Number {line}"}]}) for line in range(34)]
+    held_out = stack.tenant.upload("\n".join(rows[24:]).encode())
+    job = stack.tenant.create_job(
+        model=TINY,
+        training_file=stack.tenant.upload("\n".join(rows[:24]).encode()),
+        validation_file=held_out,
+        method={"type": "reinforcement", "reinforcement": asked},
+        seed=3,
+    )
+    client.jobs.add(job["id"])
+    adapter = weights(stack, job["id"], into)
+    eval_id = stack.tenant.http.get(f"/v1/fine_tuning/jobs/{job['id']}").json()["eval_id"]
+    runs = stack.tenant.http.get(f"/v1/evals/{eval_id}/runs").json()["data"]
+    return adapter, sorted(run["metadata"]["step"] for run in runs)
 
 
 @pytest.mark.exhaustive

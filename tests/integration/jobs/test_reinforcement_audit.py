@@ -111,6 +111,8 @@ def test_validations_show_the_audit_beside_the_reward_and_steps_do_not(stopped: 
         assert not [name for name in audit if name.startswith("train")]
         assert point["errors"]["graders"][1]["full_valid_grader_error_mean"] == 0
         assert 0 <= point["full_valid_repetition_mean"] < 1
+        tenth, half, most = (point[f"full_valid_prompt_reward_p{percent}"] for percent in (10, 50, 90))
+        assert reward["full_valid_reward_min"] <= tenth <= half <= most <= reward["full_valid_reward_max"]
     assert "train_reward_mean" in series[1]["scores"]["graders"][0]
     assert series[0]["full_valid_completion_tokens_ratio"] == 1
     assert series[1]["completion_tokens_ratio"] > 0

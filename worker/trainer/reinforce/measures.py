@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from worker.trainer.reinforce.answers import GradedAnswer
 
 NGRAM = 4
+PERCENTS = (10, 50, 90)
 
 Measured = dict[str, list[float | None]]
 """By the name of a measure, the mean over the answers to each prompt. None: no answer could be graded"""
@@ -45,6 +46,18 @@ def mean_of(measured: Measured, name: str) -> float:
     """Return the mean of a measure over the prompts that have it, or NaN if none has it."""
     found = _mean(measured[name])
     return nan if found is None else found
+
+
+def quantiles_of(measured: Measured, name: str) -> dict[str, float]:
+    """Return the tenth, the half and nine tenths of the prompts' means of a measure; {} if no prompt has it.
+
+    The keys are `p10`, `p50` and `p90`.
+    """
+    known = [value for value in measured[name] if value is not None]
+    if not known:
+        return {}
+    found = np.quantile(known, [percent / 100 for percent in PERCENTS])
+    return {f"p{percent}": float(value) for percent, value in zip(PERCENTS, found, strict=True)}
 
 
 def mean_entropy(graded: Sequence[GradedAnswer]) -> float:

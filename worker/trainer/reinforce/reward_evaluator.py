@@ -19,7 +19,7 @@ from worker.trainer.reinforce.answer_evaluator import AnswerEvaluator
 from worker.trainer.reinforce.answers import AnswerSampler, GradedAnswer
 from worker.trainer.reinforce.drift import Drift
 from worker.trainer.reinforce.drift_warnings import drift_warnings
-from worker.trainer.reinforce.measures import Measured, mean_entropy, mean_of, measured
+from worker.trainer.reinforce.measures import Measured, mean_entropy, mean_of, measured, quantiles_of
 from worker.trainer.reinforce.rewards import details_of, mean_audit, mean_parse_error, mean_reward
 from worker.trainer.reinforce.sampled_rollouts import SampledRollouts
 from worker.trainer.reinforce.validation_records import records_of
@@ -97,6 +97,7 @@ class RewardEvaluator(AnswerEvaluator):
         length = mean_of(now, "completion_tokens")
         found = {
             "mean_reward": mean_reward(graded),
+            **{f"prompt_reward_{name}": value for name, value in quantiles_of(now, "reward").items()},
             "mean_parse_error": mean_parse_error(graded),
             "completion_tokens_mean": length,
             "completion_tokens_ratio": self._length_ratio(length),

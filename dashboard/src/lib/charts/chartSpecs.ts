@@ -34,6 +34,7 @@ const LEARNT: Record<string, string> = { [REWARD]: "reward_before_training", [RE
 const TITLES: Record<string, string> = {
   [REWARD]: "Mean reward",
   [REVERSE_KL]: "Mean reverse KL, in nats",
+  prompt_reward: "Reward by prompt",
   loss: "Loss",
   mean_token_accuracy: "Token accuracy",
   completion_tokens_mean: "Completion length, in tokens",
@@ -53,11 +54,14 @@ const TITLES: Record<string, string> = {
 };
 const BEST: Record<string, ChartSpec["best"]> = { [REWARD]: "largest", [REVERSE_KL]: "smallest", loss: "smallest", mean_token_accuracy: "largest" };
 /** Metrics that share a chart, each with its label there. */
-const SHARED: Record<string, readonly [metric: string, label: string]> = {
-  policy_gap_mean: ["policy_gap", "mean"],
-  policy_gap_max: ["policy_gap", "largest"],
-  groups_without_variance: ["groups", "without variance"],
-  groups: ["groups", "all groups"],
+const SHARED: Record<string, readonly [metric: string, label: string, noisy: boolean]> = {
+  full_valid_prompt_reward_p90: ["prompt_reward", "nine tenths have at most", false],
+  full_valid_prompt_reward_p50: ["prompt_reward", "half have at most", false],
+  full_valid_prompt_reward_p10: ["prompt_reward", "a tenth has at most", false],
+  policy_gap_mean: ["policy_gap", "mean", true],
+  policy_gap_max: ["policy_gap", "largest", true],
+  groups_without_variance: ["groups", "without variance", true],
+  groups: ["groups", "all groups", true],
 };
 const PREFIXES = [
   ["full_valid_", "validation, whole set", false],
@@ -113,7 +117,7 @@ function gigabyteTicks(ticks: readonly (number | null)[]): string[] {
 
 function chartOf(name: string): [string, Column] {
   const shared = SHARED[name];
-  if (shared) return [shared[0], { name, label: shared[1], noisy: true }];
+  if (shared) return [shared[0], { name, label: shared[1], noisy: shared[2] }];
   for (const [prefix, label, noisy] of PREFIXES) {
     if (name.startsWith(prefix)) return [name.slice(prefix.length), { name, label, noisy }];
   }

@@ -8,7 +8,7 @@ import pytest
 from worker.engine.sampler.rollouts import Sampled
 from worker.grading.sample_grader import PARSE_FAULT, Graded
 from worker.trainer.reinforce.answers import GradedAnswer
-from worker.trainer.reinforce.measures import mean_entropy, mean_of, measured, repetition
+from worker.trainer.reinforce.measures import mean_entropy, mean_of, measured, quantiles_of, repetition
 
 FAILED = Graded(0.0, "other_error", "The grader failed.")
 
@@ -54,6 +54,12 @@ def test_each_prompt_has_the_means_of_its_own_answers_without_what_could_not_be_
     assert found["truncated"] == [0.5, 0]
     assert mean_of(found, "audit") == 0.5
     assert isnan(mean_of({"audit": [None, None]}, "audit"))
+
+
+def test_the_quantiles_of_prompts_leave_out_those_without_a_grade() -> None:
+    found = quantiles_of({"reward": [*(number / 10 for number in range(11)), None]}, "reward")
+    assert found == {"p10": pytest.approx(0.1), "p50": pytest.approx(0.5), "p90": pytest.approx(0.9)}
+    assert quantiles_of({"reward": [None]}, "reward") == {}
 
 
 def test_entropy_leaves_out_the_tokens_that_a_grammar_forced() -> None:
