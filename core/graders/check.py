@@ -1,6 +1,6 @@
 """Checks whether a grader can be used on this server, before anything is graded with it."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from math import isfinite
 from typing import Any
 
@@ -61,6 +61,13 @@ def check(grader: Any, param: str = "grader", sandbox: Sandbox = DEFAULT_SANDBOX
 def graders_of(grader: Any) -> dict[str, Any]:
     """Return the graders that `grader` consists of, by their names in its formula."""
     return grader.by_name if isinstance(grader, MultiGrader) else {grader.name: grader}
+
+
+def judges_of(graders: Iterable[Any], models: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return those of a job's models, by their names, that these graders or criteria ask."""
+    parts = [part for grader in graders for part in graders_of(grader).values()]
+    named = {part.model for part in parts if isinstance(part, ModelGrader)}
+    return {name: model for name, model in models.items() if name in named}
 
 
 def own_graders(grader: Any, known: Collection[str] = ()) -> dict[str, TextGrader | PythonGrader]:

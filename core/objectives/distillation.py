@@ -12,7 +12,8 @@ class Distillation(SamplingOptions):
     """Minimises the reverse KL divergence from a teacher, on answers which the model samples itself.
 
     The teacher says how likely it finds each token of an answer. The advantage of a token is the teacher's
-    log-probability minus that of the model. So a truncated answer is learnt from like any other.
+    log-probability minus that of the model. Each token is judged alone, so a truncated answer is learnt from
+    like any other.
     """
 
     beside: ClassVar[frozenset[str]] = frozenset({"teacher", "response_format"})

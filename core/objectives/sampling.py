@@ -15,8 +15,8 @@ MOST_GENERATIONS = 64
 class SamplingOptions(ObjectiveOptions):
     """The options that all objectives have whose answers the model samples itself, with temperature 1.
 
-    An optimizer step takes `batch_size` prompts, and each answer is learnt from once. The names are TRL's, or
-    OpenAI's for reinforcement.
+    An optimizer step takes `batch_size` prompts, and each answer is learnt from once. Names that
+    OpenAI has for reinforcement are OpenAI's; the others are TRL's.
     """
 
     beside: ClassVar[frozenset[str]] = frozenset({"response_format"})

@@ -64,7 +64,12 @@ TABLE = """
 
 HEADS = {"adapter": ADAPTER, "model": MODEL}
 NAMES = {"adapter": "adapter", "model": "fine-tuned"}
-REWARD = "full_valid_mean_reward"
+VALIDATED = {
+    "full_valid_mean_reward": "reward",
+    "full_valid_mean_reverse_kl": "reverse KL",
+    "full_valid_loss": "loss",
+}
+"""What validations measure, each with its words: the first one that a job has is shown"""
 LONGEST_OPTION = 120  # characters of an option in the table; manifest.json has all of it
 
 
@@ -72,6 +77,7 @@ def model_card(entry: BaseModelEntry, job: Job, training: dict[str, Any]) -> str
     """Return the text of README.md. `training` is the summary of the training, as in the manifest."""
     spec = JobSpec.model_validate(job.spec)
     method = METHODS[spec.adapter.type]
+    measure = next(name for name in VALIDATED if name in training)
     published = spec.adapter.model_dump() | {"target_parameters": training.get("target_parameters")}
     reports = reports_by_rule(published, entry.repository, entry.revision)
     return (HEADS[method.result] + TABLE).format(
@@ -97,8 +103,8 @@ def model_card(entry: BaseModelEntry, job: Job, training: dict[str, Any]) -> str
         tokens=training["trained_tokens"],
         published_step=training["published_step"],
         train_loss=_training_loss(training["train_loss"]),
-        validated_by="reward" if REWARD in training else "loss",
-        validation=_validation(training.get(REWARD, training["full_valid_loss"]), job),
+        validated_by=VALIDATED[measure],
+        validation=_validation(training[measure], job),
     )
 
 

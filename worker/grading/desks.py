@@ -91,8 +91,8 @@ class _Desk:
         task = asyncio.current_task()
         assert task is not None
         self._orders.add(task)
-        judge = self._judge(order)
         try:
+            judge = self._judge(order)
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._in_turn(judge, *sample, usage)) for sample in order.samples]
         except BaseExceptionGroup as several:

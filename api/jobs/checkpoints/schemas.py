@@ -11,8 +11,10 @@ from core.tables import Checkpoint
 class CheckpointObject(Identified):
     """The state of a job's model after some step.
 
-    `best` is true for the checkpoint with the lowest `full_valid_loss` that the job has had so far, or with
-    the highest `full_valid_mean_reward`. Without a validation file, it is false for every checkpoint.
+    `best` is true for the checkpoint with the lowest `full_valid_loss` that the job has had so far, with the
+    highest `full_valid_mean_reward`, or with the lowest `full_valid_mean_reverse_kl`. If an audit may end the
+    job, it is a state in which the audit has not fallen. Without a validation file, it is false for every
+    checkpoint.
     """
 
     object: Literal["fine_tuning.job.checkpoint"] = "fine_tuning.job.checkpoint"

@@ -63,7 +63,7 @@ def create(
     """
     found, spec = resolve(session, project_id, catalog, settings, request, sweep)
     try_out = find_try_out(session, project_id, request, found)
-    refuse_in_vain(try_out)
+    refuse_in_vain(try_out, spec)
     machine = this_machine(session, spec)
     facts = facts_of(session, settings, spec, found, machine)
     job = Job(

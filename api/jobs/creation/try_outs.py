@@ -1,25 +1,30 @@
 """Finds whether a job's grader was tried out before, and what that says of the job.
 
 A try-out is an eval run with several samples of each row. It speaks of a job if it has judged the same model
-by the same grader, on a file with the same content as the training file.
+by the same grader, on a file with the same content as the training file, and if it has sampled the answers as
+the job will: to the rows as they are, with temperature 1, in the same form.
 """
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from pydantic import BaseModel
 from sqlalchemy import Integer, select
 from sqlalchemy.orm import Session
 
 from api.jobs.creation.found import METHOD, Found
 from api.jobs.creation.schemas import CreateJob
 from core.errors import InvalidRequest
+from core.evals.data_sources import CompletionsDataSource, RunSamplingParams
 from core.evals.results import RunReport
 from core.evals.sampled_rows import SampledRows
 from core.graders.header_values import with_hidden_headers
+from core.jobs.spec import JobSpec
 from core.tables import Eval, File, Task
 from core.work.kinds import EVAL_RUN
 
 GRADER = f"{METHOD}.grader"
+MOST_TOKENS = 1024  # of an answer, unless a run says otherwise
 MOST_READ = 20  # of the newest runs on the file
 FEWEST_TO_REFUSE = 30
 """Rows without variance that refuse a job. If 30 rows have none, at most a tenth of all rows has any, with a
@@ -33,6 +38,17 @@ class TryOut(NamedTuple):
     run: Task
     sampled: SampledRows
 
+    @property
+    def source(self) -> CompletionsDataSource:
+        return CompletionsDataSource.model_validate(self.run.request["data_source"])
+
+    @property
+    def longest(self) -> int:
+        """The most tokens of each answer."""
+        return (
+            self.source.sampling_params and self.source.sampling_params.max_completion_tokens
+        ) or MOST_TOKENS
+
 
 def find_try_out(session: Session, project_id: str, request: CreateJob, found: Found) -> TryOut | None:
     """Return the newest try-out that speaks of the job, or None without one."""
@@ -41,12 +57,17 @@ def find_try_out(session: Session, project_id: str, request: CreateJob, found: F
         return None
     model = request.model if found.lineage else found.base_model.id
     scoring = _scoring(grader.model_dump(mode="json"))
-    return next(_try_outs(session, project_id, model, request.training_file, scoring), None)
+    tried = _try_outs(session, project_id, model, request.training_file, scoring)
+    form = request.options_beside.get("response_format")
+    return next((each for each in tried if _samples_as_jobs_do(each.source, form)), None)
 
 
-def refuse_in_vain(try_out: TryOut | None) -> None:
-    """Raise InvalidRequest if the answers to none of the rows that were tried out differ in their scores."""
-    if try_out is None:
+def refuse_in_vain(try_out: TryOut | None, spec: JobSpec) -> None:
+    """Raise InvalidRequest if the answers to none of the rows that were tried out differ in their scores.
+
+    Answers that were shorter than the job's refuse nothing.
+    """
+    if try_out is None or try_out.longest < spec.sampled_tokens:
         return
     run, sampled = try_out
     if sampled.rows < FEWEST_TO_REFUSE or sampled.rows_without_variance < sampled.rows:
@@ -86,6 +107,14 @@ def _try_outs(
         for criterion, result in zip(criteria, RunReport.model_validate(run.report).criteria, strict=True):
             if result.sampled is not None and _scoring(criterion) == scoring:
                 yield TryOut(run, result.sampled)
+
+
+def _samples_as_jobs_do(source: CompletionsDataSource, form: BaseModel | None) -> bool:
+    """Return whether a run's answers are sampled as those of a job, whose answers have a form or not."""
+    params = source.sampling_params or RunSamplingParams()
+    asked = form.model_dump(mode="json") if form else None
+    is_plain = source.input_messages is None and not params.tools and params.top_p in (None, 1)
+    return is_plain and source.temperature == 1 and params.response_format == asked
 
 
 def _scoring(grader: Mapping[str, Any]) -> dict[str, Any]:

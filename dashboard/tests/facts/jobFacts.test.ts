@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 
 import { Series, type StepValues } from "@/lib/charts/series";
-import { bestCheckpoint, jobName, validationChange } from "@/lib/facts/jobFacts";
+import { jobName, measureOf, validationChange } from "@/lib/facts/jobFacts";
 import { phasesOf } from "@/lib/facts/phases";
 import type { Checkpoint, JobEvent } from "@/types/api";
 
@@ -13,16 +13,11 @@ test("a job's name is its suffix, or its model, or its id", () => {
   expect(jobName(aJob(1))).toBe("ftjob-000001");
 });
 
-describe("the best checkpoint", () => {
-  const at = (step_number: number, full_valid_loss: unknown) => ({ step_number, metrics: { full_valid_loss } }) as unknown as Checkpoint;
-
-  test("has the smallest loss on the whole set, and is the earliest of equal ones", () => {
-    expect(bestCheckpoint([at(30, 0.5), at(20, 0.4), at(10, 0.4)])?.step_number).toBe(10);
-  });
-
-  test("is undefined if no loss was measured or none is finite", () => {
-    expect(bestCheckpoint([at(10, null), at(20, undefined)])).toBeUndefined();
-  });
+test("checkpoints show what their validations measure, and the loss if they measure nothing", () => {
+  const at = (metrics: object) => ({ metrics }) as unknown as Checkpoint;
+  expect(measureOf([at({ full_valid_loss: 0.5 })]).title).toBe("Validation loss");
+  expect(measureOf([at({ full_valid_loss: null, full_valid_mean_reward: 0.5 })]).title).toBe("Validation reward");
+  expect(measureOf([at({})])).toEqual({ name: "full_valid_loss", title: "Validation loss" });
 });
 
 test("how far a job came is said by its rewards, or else by its losses", () => {

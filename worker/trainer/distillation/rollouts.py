@@ -26,15 +26,15 @@ class DistillationRollouts(SampledRollouts):
         return {f"train_{name}": finite(value) for name, value in measures_of(graded).items()}
 
     def _nothing_to_learn(self, graded: Sequence[GradedAnswer]) -> JobError:
-        failed = [one.grade for one in graded if one.grade.grader_failed]
-        if len(failed) == len(graded):
+        if self._all_failed:
             reason = (
                 f"The teacher has failed for every answer of the first {FRUITLESS_STEPS} steps. The first of "
-                f"the last step: {failed[0].message}"
+                f"the last step: {graded[0].grade.message}"
             )
             return JobError("teacher_failed", reason, TEACHER)
         reason = (
             f"In the first {FRUITLESS_STEPS} steps, the teacher found each token exactly as likely as the "
-            "model did. Name another teacher than the model that the job begins with."
+            "model did, or the form of the answers left the model no token to choose. Name another teacher "
+            "than the model that the job begins with, or a form with room for choices."
         )
         return JobError("nothing_to_learn", reason, TEACHER)

@@ -144,7 +144,8 @@ class AnswerEvaluator(Evaluator):
                 "answer": one.answer.text,
                 "finished": one.answer.finished,
                 **self._judgement(one),
-                **({"error": one.grade.message} if one.grade.grader_failed else {}),
+                **({"error": one.answer.error} if one.answer.error else {}),
+                **({"grade_error": one.grade.message} if one.grade.grader_failed else {}),
             }
             for one in first
         ]

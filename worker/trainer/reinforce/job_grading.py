@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
+from core.graders.check import judges_of
 from core.jobs.spec import JobSpec
 from core.objectives.distillation import Distillation
 from core.objectives.reinforcement import Reinforcement
@@ -39,8 +40,9 @@ class JobGrading:
         return [self._submit(grader, samples) for grader in graders]
 
     def _submit(self, by: Any, samples: Sequence[tuple[Any, ...]]) -> Future[list[Graded]]:
-        job, spec = self._job, JobSpec.model_validate(self._job.spec)
-        models = {name: ServedModel.model_validate(each) for name, each in spec.grader_models.items()}
+        job, known = self._job, JobSpec.model_validate(self._job.spec).grader_models
+        named = {by.model: known[by.model]} if isinstance(by, Teacher) else judges_of([by], known)
+        models = {name: ServedModel.model_validate(each) for name, each in named.items()}
         return self._thread.submit(job.id, job.project_id, by, samples, models=models)
 
     def leave(self) -> None:

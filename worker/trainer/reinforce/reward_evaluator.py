@@ -116,9 +116,10 @@ class RewardEvaluator(AnswerEvaluator):
         self._runs.send(self.trainee.step, records, len(graded))
 
     def _to_minimise(self, found: Evaluation) -> float:
-        """Return the lowest number for the highest reward, or for the last step if an audit may end the job.
+        """Return what is lowest in the state to publish.
 
-        A state in which that audit has fallen is never the best.
+        That is the state of the highest reward, or the last one if an audit may end the job.
+        A state in which the audit has fallen is never the best.
         """
         if self._objective.stop_on_audit and not self._audit_holds:
             return nan

@@ -44,11 +44,10 @@ class RewardRollouts(SampledRollouts):
 
     def _nothing_to_learn(self, graded: Sequence[GradedAnswer]) -> JobError:
         """Return the error of a job whose answers all have the same reward, or none that counts."""
-        failed = [one.grade for one in graded if one.grade.grader_failed]
-        if len(failed) == len(graded):
+        if self._all_failed:
             reason = (
                 f"The grader has failed for every answer of the first {FRUITLESS_STEPS} steps. The first of "
-                f"the last step: {failed[0].message}"
+                f"the last step: {graded[0].grade.message}"
             )
             return JobError("grader_failed", reason, GRADER)
         if self._objective.mask_truncated and not any(one.answer.finished for one in graded):

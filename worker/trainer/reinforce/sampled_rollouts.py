@@ -45,9 +45,10 @@ class SampledRollouts(ABC):
         self._process_group, self._trainee, self._seed = process_group, trainee, spec.seed
         self._generations, self._sampler, self._items = spec.objective.num_generations, sampler, items
         self._grading: Grading | None = None
-        # First steps without anything to learn. None after one with it, and after a resume: perhaps all has
-        # been learnt by then
+        # Counts the first steps without anything to learn. None once a step had something, or after a resume,
+        # when all may have been learnt
         self._fruitless = 0 if trainee.step == 0 else None
+        self._all_failed = True  # whether the grader has failed for every answer of these steps
         self.metrics: dict[str, Any] = {}
 
     @property
@@ -125,6 +126,7 @@ class SampledRollouts(ABC):
         if self._fruitless is None:
             return
         self._fruitless += 1
+        self._all_failed &= all(one.grade.grader_failed for one in graded)
         if self._fruitless == FRUITLESS_STEPS:
             raise self._nothing_to_learn(graded)
 

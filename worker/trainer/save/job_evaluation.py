@@ -9,8 +9,7 @@ from core.evals.criteria import Criterion, ExactMatch, Loss
 from core.evals.data_sources import CompletionsDataSource, FileSource, GeneralSource
 from core.evals.evals import create_eval
 from core.evals.run_request import RunRequest
-from core.graders.check import graders_of
-from core.graders.schemas import ModelGrader
+from core.graders.check import judges_of
 from core.jobs.adapter_row import precision_of
 from core.jobs.events import record_event
 from core.jobs.spec import JobSpec
@@ -35,20 +34,13 @@ def evaluate_result(session: Session, job: Job, adapter: Adapter) -> None:
     file_id = evaluation.file or job.validation_file_id
     assert file_id is not None
     file = FileSource(type="file_id", id=file_id, limit=evaluation.rows)
-    judges = _judges(evaluation.criteria, spec.grader_models)
+    judges = judges_of(evaluation.criteria, spec.grader_models)
     made = [_evaluate(session, job, adapter, "Evaluation", evaluation.criteria, file, judges)]
     if evaluation.forgetting:
         general = GeneralSource(type="general")
         made.append(_evaluate(session, job, adapter, "Forgetting", GENERAL_CRITERIA, general, {}))
     data = {"eval_ids": made}
     record_event(session, job.id, f"Evals queued: {' and '.join(made)}", data=data)
-
-
-def _judges(criteria: Sequence[Criterion], models: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return the models that criteria name. A job may have others: those of its grader, or its teacher."""
-    parts = [part for criterion in criteria for part in graders_of(criterion).values()]
-    named = {part.model for part in parts if isinstance(part, ModelGrader)}
-    return {name: model for name, model in models.items() if name in named}
 
 
 def _evaluate(

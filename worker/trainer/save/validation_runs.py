@@ -24,6 +24,7 @@ from core.evals.evals import held_eval
 from core.evals.results import Record
 from core.evals.run_request import RunRequest
 from core.evals.validations import eval_of
+from core.graders.check import judges_of
 from core.ids import new_id
 from core.jobs import lifecycle
 from core.jobs.lineage import lineage_of
@@ -175,7 +176,7 @@ class ValidationRuns:
                 type="completions", source=source, model=model, sampling_params=sampling
             ),
             model=model,
-            grader_models=self._spec.grader_models,
+            grader_models=judges_of([objective.grader], self._spec.grader_models),
         )
 
 

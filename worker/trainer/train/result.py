@@ -6,7 +6,7 @@ from typing import Any
 
 from core.estimates.memory_plan import MemoryPlan
 from core.jobs.spec import JobSpec
-from worker.adapter_files.model_card import REWARD
+from worker.adapter_files.model_card import VALIDATED
 from worker.trainer.save.publish import Result, describe_dataset
 from worker.trainer.train.stages import Training
 from worker.trainer.train.worker_status import device_name
@@ -47,7 +47,7 @@ def _how_it_was_trained(training: Training, memory_plan: MemoryPlan) -> dict[str
         "stopped_early": trainee.last_step < trainee.total_steps,
         "trained_tokens": evaluator.trained_tokens,
         **{key: published.get(key) for key in KEPT},
-        **({REWARD: published[REWARD]} if REWARD in published else {}),
+        **{name: published[name] for name in VALIDATED if name in published},
         "target_modules": trainee.adapter.target_modules,
         **({"target_parameters": [*experts]} if (experts := trainee.adapter.target_parameters) else {}),
         **({"ranks": evaluator.ranks} if evaluator.ranks else {}),

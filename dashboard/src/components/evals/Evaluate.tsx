@@ -1,6 +1,6 @@
 import { useEvaluate } from "@/api/evals/judged";
 import { useMayWrite } from "@/api/project/session";
-import { usualCriteria } from "@/lib/evals/chosenRuns";
+import { NEEDS_A_GRADER, usualCriteria } from "@/lib/evals/chosenRuns";
 import { Failure } from "@/components/page/Notice";
 import type { Job } from "@/types/api";
 
@@ -20,6 +20,7 @@ export function Evaluate({ job }: { job: Job }) {
     );
   }
   const criteria = usualCriteria(job);
+  if (!criteria.length) return <p className="px-4 pb-4 text-muted">{NEEDS_A_GRADER}</p>;
   const start = () =>
     evaluate.mutate({ name: `Evaluation of ${job.id}`, job_id: job.id, base: job.base_model, tuned, criteria, file });
   return (

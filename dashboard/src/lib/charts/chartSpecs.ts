@@ -34,11 +34,14 @@ const LEARNT: Record<string, string> = { [REWARD]: "reward_before_training", [RE
 const TITLES: Record<string, string> = {
   [REWARD]: "Mean reward",
   [REVERSE_KL]: "Mean reverse KL, in nats",
+  mean_audit: "Mean audit",
   prompt_reward: "Reward by prompt",
   loss: "Loss",
   mean_token_accuracy: "Token accuracy",
   completion_tokens_mean: "Completion length, in tokens",
+  completion_tokens_ratio: "Completion length over the first",
   truncated_mean: "Truncated share",
+  repetition_mean: "Repeated share",
   entropy: "Entropy",
   policy_gap: "Policy gap, in nats",
   groups: "Groups without variance",
@@ -52,7 +55,7 @@ const TITLES: Record<string, string> = {
   tokens_per_second: "Tokens per second",
   trainer_memory_bytes: "Trainer's memory",
 };
-const BEST: Record<string, ChartSpec["best"]> = { [REWARD]: "largest", [REVERSE_KL]: "smallest", loss: "smallest", mean_token_accuracy: "largest" };
+const BEST: Record<string, ChartSpec["best"]> = { [REWARD]: "largest", [REVERSE_KL]: "smallest", mean_audit: "largest", loss: "smallest", mean_token_accuracy: "largest" };
 /** Metrics that share a chart, each with its label there. */
 const SHARED: Record<string, readonly [metric: string, label: string, noisy: boolean]> = {
   full_valid_prompt_reward_p90: ["prompt_reward", "nine tenths have at most", false],

@@ -73,15 +73,21 @@ export function resultsOf(evals: readonly JudgedEval[]): readonly CriterionResul
   return chosenRuns(shownEvals(evals).result?.runs ?? []).tuned?.criteria ?? [];
 }
 
+export const NEEDS_A_GRADER = "The rows are prompts without answers, so only a grader can judge what a model answers: tunery evaluate --grader.";
+
 export type Criteria = CreateEval["testing_criteria"];
 
-/** Returns the criteria that the service takes if the job asks for an evaluation without naming any. */
+/** Returns the criteria that the service takes if the job asks for an evaluation without naming any; [] if it takes none. */
 export function usualCriteria({ method }: Job): Criteria {
   if (method.type === "reinforcement") return [method.reinforcement.grader] as Criteria; // what the API answers, it takes
-  return criteriaOfRows(method.type === "supervised" ? "chat" : "other");
+  return criteriaOfRows({ supervised: "chat", distillation: "prompt" }[method.type as string] ?? "other");
 }
 
-/** Returns the criteria for a file's kind of rows: what a model writes is only judged if one answer is right. */
+/**
+ * Returns the criteria for a file's kind of rows: what a model writes is only judged if one answer is right. Prompts have
+ * no answers, so only a grader can judge them.
+ */
 export function criteriaOfRows(kind: string): Criteria {
+  if (kind === "prompt") return [];
   return kind === "chat" ? [{ type: "loss" }, { type: "exact_match" }] : [{ type: "loss" }];
 }

@@ -70,14 +70,9 @@ export function hasSamples({ training, validation_file, validation_split }: Job)
   return (asked ?? (validation_file || validation_split ? 1 : 0)) > 0;
 }
 
-/** Returns the checkpoint with the smallest loss on the whole validation set, the earliest of equal ones. */
-export function bestCheckpoint(checkpoints: readonly Checkpoint[]): Checkpoint | undefined {
-  let best: Checkpoint | undefined;
-  for (const one of checkpoints) if (lossOf(one) <= lossOf(best) && lossOf(one) < Infinity) best = one;
-  return best;
-}
-
-function lossOf(checkpoint: Checkpoint | undefined): number {
-  const loss = checkpoint?.metrics.full_valid_loss;
-  return typeof loss === "number" ? loss : Infinity;
+/** Returns what the validations of checkpoints measure, and its name in words: the loss if they measure nothing. */
+export function measureOf(checkpoints: readonly Checkpoint[]): { name: string; title: string } {
+  const measured = Object.entries(VALIDATED).find(([name]) => checkpoints.some(({ metrics }) => typeof metrics[name] === "number"));
+  const [name, title] = measured ?? ["full_valid_loss", VALIDATED.full_valid_loss];
+  return { name, title };
 }

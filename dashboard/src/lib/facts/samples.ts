@@ -17,6 +17,9 @@ export interface Sample {
   readonly reward?: number | null;
   /** The reward of a grader that the job does not learn from. */
   readonly audit?: number | null;
+  /** Why the grader or the teacher failed, and why the audit did. */
+  readonly grade_error?: string;
+  readonly audit_error?: string;
   /** How far the answer is from the teacher, in nats per token; null if the teacher failed. Only distillation has it. */
   readonly reverse_kl?: number | null;
 }

@@ -19,7 +19,7 @@ export function EvaluateOnFile({ adapter }: { adapter: Adapter }) {
   const files = useQuery(datasetsQuery);
   return (
     <Loaded query={files}>
-      {(all) => <Form key={job.data?.id} adapter={adapter} files={all} usual={job.data?.validation_file ?? ""} />}
+      {(all) => <Form key={job.data?.id} adapter={adapter} files={all.filter(({ kind }) => criteriaOfRows(kind ?? "chat").length)} usual={job.data?.validation_file ?? ""} />}
     </Loaded>
   );
 }

@@ -2,7 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 
 import { checkpointContentPath, checkpointsQuery } from "@/api/jobs/checkpoints";
-import { bestCheckpoint } from "@/lib/facts/jobFacts";
+import { measureOf } from "@/lib/facts/jobFacts";
 import { integer, significant } from "@/lib/text/format";
 import { Ago } from "@/components/basics/Ago";
 import { DownloadLink } from "@/components/basics/DownloadLink";
@@ -31,14 +31,14 @@ export function Checkpoints({ job }: { job: Job }) {
 }
 
 function CheckpointTable({ job, checkpoints }: { job: Job; checkpoints: readonly Checkpoint[] }) {
-  const best = bestCheckpoint(checkpoints);
+  const measure = measureOf(checkpoints);
   return (
     <>
       <DataTable
-        columns={columnsOf(job, best)}
+        columns={columnsOf(job, measure)}
         rows={checkpoints}
         keyOf={({ id }) => id}
-        rowClasses={(checkpoint) => (checkpoint === best ? "bg-tint" : "")}
+        rowClasses={(checkpoint) => (checkpoint.best ? "bg-tint" : "")}
         region={{ label: "Checkpoints, table", className: "max-h-72 overflow-auto", stickyHead: true }}
       />
       <p className="fact border-t border-line px-4 py-1.5">
@@ -48,13 +48,13 @@ function CheckpointTable({ job, checkpoints }: { job: Job; checkpoints: readonly
   );
 }
 
-function columnsOf(job: Job, best: Checkpoint | undefined): Column<Checkpoint>[] {
+function columnsOf(job: Job, { name, title }: ReturnType<typeof measureOf>): Column<Checkpoint>[] {
   return [
-    { name: "Step", cell: (checkpoint) => <Step checkpoint={checkpoint} isBest={checkpoint === best} /> },
+    { name: "Step", cell: (checkpoint) => <Step checkpoint={checkpoint} isBest={checkpoint.best} /> },
     {
-      name: "Validation loss",
+      name: title,
       align: "right",
-      cell: ({ metrics }) => significant(metrics.full_valid_loss as number | null),
+      cell: ({ metrics }) => significant(metrics[name] as number | null),
     },
     { name: "Training loss", align: "right", cell: ({ metrics }) => significant(metrics.train_loss as number | null) },
     {

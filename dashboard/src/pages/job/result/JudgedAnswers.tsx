@@ -63,12 +63,13 @@ function OrderPicker({ order, onChoose }: { order: Order; onChoose: (order: Orde
 }
 
 function Answer({ step, sample, by }: { step: number; sample: Sample; by: Judgement }) {
-  const { answer, audit, finished, error } = sample;
+  const { answer, audit, finished, error, grade_error, audit_error } = sample;
+  const cut = error ?? (!finished && "Truncated: max_completion_tokens allows no more tokens.");
   return (
     <SampleText
       title={step === 0 ? "Before training" : `After step ${integer(step)}`}
       text={answer}
-      note={error ?? (!finished && "Truncated: max_completion_tokens allows no more tokens.")}
+      note={[cut, grade_error, audit_error].filter(Boolean).join(" ")}
       mark={
         <span className="text-ink">
           {by.words} {significant(sample[by.of])}

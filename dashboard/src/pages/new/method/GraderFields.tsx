@@ -1,5 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
-import { useMemo } from "react";
+import { useMemo, useState } from "react";
 
 import { messageOf, Refused } from "@/api/failures";
 import { graderCheckQuery } from "@/api/jobs/graders";
@@ -19,13 +19,14 @@ const LINES = 12;
 /** The graders of an objective that learns from rewards: the one that rewards, and the one that only judges. */
 export function GraderFields(props: StepProps) {
   const { properties = {} } = besideSchema(props.draft, props.offer);
+  const [isOpen, setOpen] = useState(props.draft.beside.audit_grader !== undefined);
   if (!properties.grader) return null;
   return (
     <fieldset className="grid min-w-0 gap-3 border-t border-line pt-5">
       <legend className="float-left font-medium">Rewards</legend>
       <GraderField {...props} name="grader" label="Grader, as JSON" begin="Start from an example" />
       {properties.audit_grader && (
-        <details className="clear-both" open={props.draft.beside.audit_grader !== undefined}>
+        <details className="clear-both" open={isOpen} onToggle={({ currentTarget }) => setOpen(currentTarget.open)}>
           <summary className="cursor-pointer">Audit: a second grader shows whether a rising reward is what you meant</summary>
           <div className="mt-3 grid gap-3">
             <GraderField {...props} name="audit_grader" label="Audit grader, as JSON" begin="Start the audit from an example" />

@@ -382,10 +382,17 @@ def test_no_text_of_the_grader_is_left_of_a_deleted_job(api: Api, alice: Tenant,
     assert objective["num_generations"] == 8
 
 
-def try_out(api: Api, tenant: Tenant, file_id: str, passed: list[list[bool]], grader: Any = GRADER) -> str:
+def try_out(
+    api: Api,
+    tenant: Tenant,
+    file_id: str,
+    passed: list[list[bool]],
+    grader: Any = GRADER,
+    **sampling: Any,
+) -> str:
     """Try a grader out on a file, with these results, and return the id of the run."""
     file = {"type": "file_id", "id": file_id}
-    asked = {"source": file, "input_messages": None, "sampling_params": {"n": 4}}
+    asked = {"source": file, "input_messages": None, "sampling_params": {"n": 4, **sampling}}
     run_id = make_run(tenant, make_eval(tenant, testing_criteria=[grader]), **asked)
     finish_run(api, run_id, *sampled(passed))
     return run_id
@@ -429,6 +436,16 @@ def test_a_job_is_refused_if_no_row_of_a_long_try_out_has_anything_to_learn(api:
     assert "take harder prompts" in error["message"]
     try_out(api, tenant, prompts_id, [*[[True] * 4] * 29, [True, True, True, False]])
     assert len(warned_of(tenant, prompts_id)) == 1, "one row differs, so the job only warns"
+
+
+def test_a_try_out_speaks_only_of_jobs_whose_answers_are_sampled_alike(api: Api) -> None:
+    tenant = api.tenant()
+    prompts_id = tenant.upload(prompts(40))
+    for unlike in ({"temperature": 0.1}, {"top_p": 0.5}, {"response_format": {"type": "json_object"}}):
+        try_out(api, tenant, prompts_id, [[True] * 4] * 30, **unlike)
+        assert warned_of(tenant, prompts_id) == []
+    try_out(api, tenant, prompts_id, [[True] * 4] * 30, max_completion_tokens=1)
+    assert len(warned_of(tenant, prompts_id)) == 1, "shorter answers refuse nothing"
 
 
 def test_a_try_out_speaks_of_no_other_grader_rows_or_project(api: Api, bob: Tenant) -> None:
