@@ -11,6 +11,7 @@ from tests.fixtures.service.pages import file_of
 from tests.fixtures.service.rewards import GRADER, HYPERPARAMETERS, prompts
 from tests.fixtures.service.site import END_SECONDS, PHONE, Site
 
+GRADER_FIELD = re.compile("^Grader, as JSON")  # not the audit's
 WHOLE_PAGE = "() => document.documentElement.scrollWidth <= innerWidth"
 VALIDATIONS = 4  # before training, and after steps 2, 4 and 6
 TYPES = ("string_check", "text_similarity", "score_model", "python", "multi")
@@ -26,7 +27,7 @@ def fill_in(page: Page) -> None:
 
 
 def write_grader(page: Page) -> None:
-    page.get_by_label("Grader, as JSON").fill(json.dumps(GRADER, indent=2))
+    page.get_by_label(GRADER_FIELD).fill(json.dumps(GRADER, indent=2))
 
 
 def test_a_job_with_a_grader_is_put_together_and_its_rewards_are_seen(site: Site, page: Page) -> None:
@@ -62,7 +63,7 @@ def test_a_job_with_a_grader_is_put_together_and_its_rewards_are_seen(site: Site
     assert job["method"]["reinforcement"]["grader"]["source"] == GRADER["source"]
 
     page.goto(f"/new?from={job['id']}")
-    expect(page.get_by_label("Grader, as JSON")).to_have_value(re.compile("likes_letters"))
+    expect(page.get_by_label(GRADER_FIELD)).to_have_value(re.compile("likes_letters"))
     page.set_viewport_size(PHONE)
     assert page.evaluate(WHOLE_PAGE), "nothing is wider than a phone"
     page.goto(f"/jobs/{job['id']}")
