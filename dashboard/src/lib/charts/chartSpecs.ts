@@ -39,7 +39,7 @@ const TITLES: Record<string, string> = {
   loss: "Loss",
   mean_token_accuracy: "Token accuracy",
   completion_tokens_mean: "Completion length, in tokens",
-  completion_tokens_ratio: "Completion length over the first",
+  completion_tokens_ratio: "Growth of the length since the first validation",
   truncated_mean: "Truncated share",
   repetition_mean: "Repeated share",
   entropy: "Entropy",
