@@ -110,6 +110,11 @@ class CompletionsDataSource(Options):
         return (self.sampling_params and self.sampling_params.n) or 1
 
     @property
+    def most_tokens(self) -> int:
+        """The most tokens of each answer, also if the request names none. A base model may never end."""
+        return (self.sampling_params and self.sampling_params.max_completion_tokens) or 1024
+
+    @property
     def temperature(self) -> float:
         """The temperature of the answers, also if the request names none."""
         given = self.sampling_params.temperature if self.sampling_params else None

@@ -7,6 +7,8 @@ from pydantic import Field
 from core.objectives.objective import Objective
 from core.objectives.sampling import SamplingOptions
 
+TEACHER = "method.distillation.teacher"
+
 
 class Distillation(SamplingOptions):
     """Minimises the reverse KL divergence from a teacher, on answers which the model samples itself.

@@ -9,6 +9,8 @@ from core.graders.schemas import Grader
 from core.objectives.objective import Objective
 from core.objectives.sampling import MOST_GENERATIONS, SamplingOptions
 
+METHOD = "method.reinforcement"
+GRADER, HYPERPARAMETERS = f"{METHOD}.grader", f"{METHOD}.hyperparameters"
 IF_TOO_HARD = (
     "take easier prompts, a grader that also rewards a part of the task, or train it by supervised "
     "fine-tuning first"

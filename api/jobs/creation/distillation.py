@@ -1,6 +1,6 @@
 """Refuses the teacher of a distillation that cannot teach the job's model, as far as this is known here."""
 
-from api.jobs.creation.found import TEACHER, Found
+from api.jobs.creation.found import Found
 from api.jobs.creation.refusals import invalid_value
 from api.jobs.creation.schemas import CreateJob
 from core.base_files.paths import folder_of
@@ -8,7 +8,7 @@ from core.base_files.tokenizers import difference, has_tokenizer
 from core.catalog import BaseModelEntry, Catalog
 from core.errors import InvalidRequest
 from core.jobs.spec import JobSpec
-from core.objectives.distillation import Distillation
+from core.objectives.distillation import TEACHER, Distillation
 from core.serving.served_model import ServedModel
 from core.settings import Settings
 

@@ -20,13 +20,13 @@ from core.jobs.ancestor import Ancestor
 from core.jobs.integrations import PROJECT_SECRETS
 from core.jobs.token_counts import tokenizer_of
 from core.methods.registry import METHODS, AdapterOptions
+from core.objectives.distillation import TEACHER
+from core.objectives.reinforcement import METHOD
 from core.tables import ChatTemplate, File, Secret
 
 CRITERIA = "evaluate.criteria"
-METHOD = "method.reinforcement"
 GRADERS = ("grader", "audit_grader")
 """The names of a job's own graders in `METHOD`"""
-TEACHER = "method.distillation.teacher"
 
 
 @dataclass(frozen=True)

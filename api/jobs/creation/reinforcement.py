@@ -3,7 +3,7 @@
 from typing import Any
 
 from api.eval_requests.check import check_criterion, check_endpoints
-from api.jobs.creation.found import GRADERS, METHOD
+from api.jobs.creation.found import GRADERS
 from api.jobs.creation.refusals import invalid_value
 from api.jobs.creation.schemas import CreateJob
 from core.datasets.preparation.requests import AUGMENTATION, SPLIT
@@ -12,7 +12,7 @@ from core.errors import InvalidRequest
 from core.jobs.search import ADAPTER
 from core.jobs.spec import JobSpec, TrainingOptions
 from core.objectives.registry import AnyObjective
-from core.objectives.reinforcement import Reinforcement
+from core.objectives.reinforcement import HYPERPARAMETERS, METHOD, Reinforcement
 from core.settings import Settings
 
 SHORTEST_PROMPT = 8  # tokens that must be left beside an answer
@@ -85,7 +85,7 @@ def refuse_stop_without_audit(objective: AnyObjective) -> None:
     """Raise InvalidRequest if an audit shall end the job, and there is none."""
     if isinstance(objective, Reinforcement) and objective.stop_on_audit and objective.audit_grader is None:
         reason = f"needs an audit. Add the grader '{METHOD}.audit_grader', or leave it out."
-        raise invalid_value(f"{METHOD}.hyperparameters.stop_on_audit", reason)
+        raise invalid_value(f"{HYPERPARAMETERS}.stop_on_audit", reason)
 
 
 def refuse_long_answers(spec: JobSpec) -> None:

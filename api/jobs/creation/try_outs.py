@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from sqlalchemy import Integer, select
 from sqlalchemy.orm import Session
 
-from api.jobs.creation.found import METHOD, Found
+from api.jobs.creation.found import Found
 from api.jobs.creation.schemas import CreateJob
 from core.errors import InvalidRequest
 from core.evals.data_sources import CompletionsDataSource, RunSamplingParams
@@ -20,11 +20,10 @@ from core.evals.results import RunReport
 from core.evals.sampled_rows import SampledRows
 from core.graders.header_values import with_hidden_headers
 from core.jobs.spec import JobSpec
+from core.objectives.reinforcement import GRADER
 from core.tables import Eval, File, Task
 from core.work.kinds import EVAL_RUN
 
-GRADER = f"{METHOD}.grader"
-MOST_TOKENS = 1024  # of an answer, unless a run says otherwise
 MOST_READ = 20  # of the newest runs on the file
 FEWEST_TO_REFUSE = 30
 """Rows without variance that refuse a job. If 30 rows have none, at most a tenth of all rows has any, with a
@@ -41,13 +40,6 @@ class TryOut(NamedTuple):
     @property
     def source(self) -> CompletionsDataSource:
         return CompletionsDataSource.model_validate(self.run.request["data_source"])
-
-    @property
-    def longest(self) -> int:
-        """The most tokens of each answer."""
-        return (
-            self.source.sampling_params and self.source.sampling_params.max_completion_tokens
-        ) or MOST_TOKENS
 
 
 def find_try_out(session: Session, project_id: str, request: CreateJob, found: Found) -> TryOut | None:
@@ -67,7 +59,7 @@ def refuse_in_vain(try_out: TryOut | None, spec: JobSpec) -> None:
 
     Answers that were shorter than the job's refuse nothing.
     """
-    if try_out is None or try_out.longest < spec.sampled_tokens:
+    if try_out is None or try_out.source.most_tokens < spec.sampled_tokens:
         return
     run, sampled = try_out
     if sampled.rows < FEWEST_TO_REFUSE or sampled.rows_without_variance < sampled.rows:

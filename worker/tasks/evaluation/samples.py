@@ -11,7 +11,6 @@ from worker.grading.usage import UsageSums
 from worker.tasks.evaluation.prompts import prompt_of
 from worker.tasks.evaluation.rows.items import Item
 
-DEFAULT_TOKENS = 1024  # of an answer: a base model may never end
 PASSED_ON = ("top_p", "response_format", "tools")
 
 
@@ -23,6 +22,7 @@ class Sampler:
     ) -> None:
         self._asking, self._model, self._served = asking, model, served
         self._input, self._temperature = source.input_messages, source.temperature
+        self._most_tokens = source.most_tokens
         self._params = source.sampling_params or RunSamplingParams()
 
     async def sample(self, index: int, item: Item, usage: UsageSums) -> dict[str, Any]:
@@ -33,7 +33,7 @@ class Sampler:
             "messages": prompt_of(self._input, item.item, item.prompt),
             "seed": (params.seed or 0) + index,
             "temperature": self._temperature,
-            "max_completion_tokens": params.max_completion_tokens or DEFAULT_TOKENS,
+            "max_completion_tokens": self._most_tokens,
         }
         given = {name: getattr(params, name) for name in PASSED_ON if getattr(params, name) is not None}
         return await answer(self._asking, self._served, self._model, {**asked, **given}, usage)

@@ -7,16 +7,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import JobError
+from core.objectives.distillation import TEACHER
 from core.strict_json import finite
 from worker.trainer.distillation.reverse_kl import gains_of, measures_of
 from worker.trainer.reinforce.answers import GradedAnswer
 from worker.trainer.reinforce.sampled_rollouts import FRUITLESS_STEPS, SampledRollouts
 
-TEACHER = "method.distillation.teacher"
-
 
 class DistillationRollouts(SampledRollouts):
     """Makes rollouts of answers that a teacher has read. An answer that it could not read teaches nothing."""
+
+    judge, judge_failed, judge_at = "teacher", "teacher_failed", TEACHER
 
     def _advantages(self, graded: Sequence[GradedAnswer]) -> Sequence[float | NDArray[np.float64]]:
         found = [gains_of(one) for one in graded]
@@ -25,13 +26,7 @@ class DistillationRollouts(SampledRollouts):
     def _metrics(self, graded: Sequence[GradedAnswer]) -> dict[str, Any]:
         return {f"train_{name}": finite(value) for name, value in measures_of(graded).items()}
 
-    def _nothing_to_learn(self, graded: Sequence[GradedAnswer]) -> JobError:
-        if self._all_failed:
-            reason = (
-                f"The teacher has failed for every answer of the first {FRUITLESS_STEPS} steps. The first of "
-                f"the last step: {graded[0].grade.message}"
-            )
-            return JobError("teacher_failed", reason, TEACHER)
+    def _nothing_to_learn(self, _: Sequence[GradedAnswer]) -> JobError:
         reason = (
             f"In the first {FRUITLESS_STEPS} steps, the teacher found each token exactly as likely as the "
             "model did, or the form of the answers left the model no token to choose. Name another teacher "

@@ -6,12 +6,10 @@ from core.base_files.tokenizers import difference, has_tokenizer
 from core.catalog import offered_models
 from core.errors import JobError
 from core.jobs.spec import JobSpec
-from core.objectives.distillation import Distillation
+from core.objectives.distillation import TEACHER, Distillation
 from core.serving.served_model import ServedModel
 from core.settings import Settings
 from worker.base_models.model_store import ensure_tokenizer
-
-TEACHER = "method.distillation.teacher"
 
 
 def refuse_other_tokenizer(spec: JobSpec, student: Path, settings: Settings) -> None:

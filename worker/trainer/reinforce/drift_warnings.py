@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from core.evals.statistics.difference import PairedDifference
-from core.objectives.reinforcement import Reinforcement
+from core.objectives.reinforcement import HYPERPARAMETERS, Reinforcement
 from worker.trainer.reinforce.answers import GradedAnswer
 from worker.trainer.reinforce.drift import Change
 from worker.trainer.reinforce.measures import mean_of
@@ -12,7 +12,6 @@ from worker.trainer.report.samples import shortened
 from worker.trainer.report.warnings import TrainingWarning
 
 WORST_ROWS = 5
-HYPERPARAMETERS = "method.reinforcement.hyperparameters"
 
 
 def drift_warnings(

@@ -1,6 +1,6 @@
 """Has the answers of one job graded or read, by the thread that grades for all jobs of a trainer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -30,18 +30,22 @@ class JobGrading:
 
         The grades are those of the job's grader, and if `audited` those of its audit, if it has one.
         """
-        objective = JobSpec.model_validate(self._job.spec).objective
+        spec = JobSpec.model_validate(self._job.spec)
+        objective, models = spec.objective, spec.grader_models
         if isinstance(objective, Distillation):
             tokens = [(answer.prompt_L.tolist(), answer.tokens.tolist()) for answer in answers]
-            return [self._submit(Teacher(objective.teacher), tokens)]
+            named = {objective.teacher: models[objective.teacher]}
+            return [self._submit(Teacher(objective.teacher), tokens, named)]
         assert isinstance(objective, Reinforcement)
         samples = [(number, items[answer.line], answer.text) for number, answer in enumerate(answers)]
         graders = objective.graders if audited else [objective.grader]
-        return [self._submit(grader, samples) for grader in graders]
+        return [self._submit(grader, samples, judges_of([grader], models)) for grader in graders]
 
-    def _submit(self, by: Any, samples: Sequence[tuple[Any, ...]]) -> Future[list[Graded]]:
-        job, known = self._job, JobSpec.model_validate(self._job.spec).grader_models
-        named = {by.model: known[by.model]} if isinstance(by, Teacher) else judges_of([by], known)
+    def _submit(
+        self, by: Any, samples: Sequence[tuple[Any, ...]], named: Mapping[str, Any]
+    ) -> Future[list[Graded]]:
+        """Have samples graded. `named` has what a server loads for each model that `by` names."""
+        job = self._job
         models = {name: ServedModel.model_validate(each) for name, each in named.items()}
         return self._thread.submit(job.id, job.project_id, by, samples, models=models)
 

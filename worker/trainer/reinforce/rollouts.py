@@ -5,7 +5,13 @@ from typing import Any
 
 from core.errors import JobError
 from core.jobs.spec import JobSpec
-from core.objectives.reinforcement import IF_TOO_EASY, IF_TOO_HARD, Reinforcement
+from core.objectives.reinforcement import (
+    GRADER,
+    HYPERPARAMETERS,
+    IF_TOO_EASY,
+    IF_TOO_HARD,
+    Reinforcement,
+)
 from core.strict_json import finite
 from worker.engine.objectives.policy.advantages import advantages
 from worker.engine.sampler.rollouts import Sampled
@@ -16,11 +22,11 @@ from worker.trainer.reinforce.answers import AnswerSampler, GradedAnswer
 from worker.trainer.reinforce.rewards import details_of, mean_parse_error, mean_reward, rewards_GN
 from worker.trainer.reinforce.sampled_rollouts import FRUITLESS_STEPS, SampledRollouts
 
-GRADER, HYPERPARAMETERS = "method.reinforcement.grader", "method.reinforcement.hyperparameters"
-
 
 class RewardRollouts(SampledRollouts):
     """Makes rollouts of answers that a grader rewards."""
+
+    judge, judge_failed, judge_at = "grader", "grader_failed", GRADER
 
     def __init__(
         self,
@@ -44,12 +50,6 @@ class RewardRollouts(SampledRollouts):
 
     def _nothing_to_learn(self, graded: Sequence[GradedAnswer]) -> JobError:
         """Return the error of a job whose answers all have the same reward, or none that counts."""
-        if self._all_failed:
-            reason = (
-                f"The grader has failed for every answer of the first {FRUITLESS_STEPS} steps. The first of "
-                f"the last step: {graded[0].grade.message}"
-            )
-            return JobError("grader_failed", reason, GRADER)
         if self._objective.mask_truncated and not any(one.answer.finished for one in graded):
             reason = (
                 f"In the first {FRUITLESS_STEPS} steps nothing could be learnt, and all answers of the last "

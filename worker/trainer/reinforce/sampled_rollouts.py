@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from statistics import fmean
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,13 @@ class SampledRollouts(ABC):
     A step's answers follow from the job's seed, the step and the parameters. So a job that is resumed, or
     whose sampling was abandoned, samples the same answers again.
     """
+
+    judge: ClassVar[str]
+    """What judges the answers, in a word"""
+    judge_failed: ClassVar[str]
+    """The code of a job whose judge has failed for all answers"""
+    judge_at: ClassVar[str]
+    """The place of the judge in the request"""
 
     def __init__(
         self,
@@ -127,8 +134,15 @@ class SampledRollouts(ABC):
             return
         self._fruitless += 1
         self._all_failed &= all(one.grade.grader_failed for one in graded)
-        if self._fruitless == FRUITLESS_STEPS:
+        if self._fruitless < FRUITLESS_STEPS:
+            return
+        if not self._all_failed:
             raise self._nothing_to_learn(graded)
+        reason = (
+            f"The {self.judge} has failed for every answer of the first {FRUITLESS_STEPS} steps. The first "
+            f"of the last step: {graded[0].grade.message}"
+        )
+        raise JobError(self.judge_failed, reason, self.judge_at)
 
     def _is_masked(self, answer: Sampled) -> bool:  # noqa: ARG002 - for those that mask some
         """Return whether nothing is learnt from the answer, whatever its grade is."""

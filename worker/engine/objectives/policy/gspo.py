@@ -12,8 +12,8 @@ class GspoLoss(ClippedLoss):
     s_i = (p(y_i) / p_sampler(y_i))^(1/|y_i|) is the geometric mean of the ratios of an answer's tokens. Here
     it is the ratio of each of these tokens. Then the mean over an answer's tokens is the loss of the answer,
     and each token has the slope −s_i A_i / (G |y_i|) of the formula. If the tokens differ in their
-    advantages, this is GSPO-token (section 4.3), whose slope has the token's own. G are
-    all rollouts of the step.
+    advantages, this is GSPO-token (section 4.3), whose slope has the token's own. G are all rollouts of the
+    step.
     """
 
     needs_row_sums = True
