@@ -34,6 +34,8 @@ class Setup:
     """The same in all steps."""
     rank: int
     seed: int
+    warm_up_rows: int = 0
+    """Rows that a supervised job has learnt before. All trainers continue from its adapter."""
 
     @property
     def steps(self) -> int:
@@ -75,7 +77,10 @@ class LearningResult:
 
 
 def reward_function(grader: dict[str, Any]) -> Callable[[str, Row], float]:
-    """Return the function of a Python grader: the reward of an answer to a row. It runs without a sandbox."""
+    """Return the function that a grader's source defines: the reward of an answer to a row.
+
+    It runs without a sandbox.
+    """
     defined: dict[str, Any] = {}
     exec(grader["source"], defined)  # noqa: S102 - our own graders
     return lambda answer, row: float(defined["grade"]({"output_text": answer}, row))

@@ -1,12 +1,12 @@
 """Learn from rewards with TRL's GRPOTrainer, and write curve, time and memory. Runs in TRL's own environment.
 
     .bench-venvs/trl/bin/python -m bench.peers.trl_grpo --base DIR --setup setup.json --adapter DIR \
-        --out result.json
+        --out result.json [--start DIR]
 
 The options are those of `tuned` in `bench.peers.trl_sft`: the type in which this machine multiplies faster,
 and no recomputation. A step's gradient is accumulated over the answers to one prompt after the other, so that
 little is padded. The loss is Dr. GRPO's. Each rollout makes one update, so the ratio is 1, and the loss is
-the policy gradient of Tunery's `importance_sampling`.
+the policy gradient of Tunery's `importance_sampling`. With `--start`, it continues from a saved adapter.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from typing import Any
 
 import psutil
 from datasets import Dataset
-from transformers import AutoTokenizer, TrainerCallback
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from bench.command_line import add_base, add_result_file, new_parser
@@ -83,20 +84,27 @@ def as_dataset(rows: list[dict[str, Any]]) -> Dataset:
     return Dataset.from_list([{"prompt": row["messages"], "row": row} for row in rows])
 
 
-def trainer_for(base: Path, setup: Setup, folder: str) -> GRPOTrainer:
+def model_of(base: Path, setup: Setup, start: Path | None) -> dict[str, Any]:
+    """Return what GRPOTrainer gets as its model: the base with a new adapter, or with the saved one."""
+    if start is None:
+        return {"model": str(base), "peft_config": lora_config(setup.rank)}
+    loaded = AutoModelForCausalLM.from_pretrained(base, dtype=faster_type())
+    return {"model": PeftModel.from_pretrained(loaded, start, is_trainable=True)}
+
+
+def trainer_for(base: Path, setup: Setup, folder: str, start: Path | None) -> GRPOTrainer:
     reward = reward_function(setup.grader)
 
     def rewards(completions: list[Any], row: list[dict[str, Any]], **_: Any) -> list[float]:
         return [reward(answer[0]["content"], of) for answer, of in zip(completions, row, strict=True)]
 
     return GRPOTrainer(
-        model=str(base),
+        **model_of(base, setup, start),
         reward_funcs=rewards,
         args=GRPOConfig(**options_of(setup, folder)),
         train_dataset=as_dataset(setup.training),
         eval_dataset=as_dataset(setup.validation),
         processing_class=AutoTokenizer.from_pretrained(base),
-        peft_config=lora_config(setup.rank),
     )
 
 
@@ -105,11 +113,12 @@ def main() -> None:
     add_base(parser)
     parser.add_argument("--setup", type=Path, required=True, help="prompts, grader and settings, JSON")
     parser.add_argument("--adapter", type=Path, required=True, help="folder to save the adapter in")
+    parser.add_argument("--start", type=Path, help="folder of the adapter to continue from")
     add_result_file(parser)
     given = parser.parse_args()
     setup = Setup.read(given.setup)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = trainer_for(given.base, setup, folder)
+        trainer = trainer_for(given.base, setup, folder, given.start)
         times = StepTimes()
         trainer.add_callback(times)
         trainer.train()

@@ -5,8 +5,9 @@
     python -m bench.reinforce.learning --task fields --steps 4 --held-out 20    # a short run
 
 For each seed, a service trains a job from rewards, and a supervised job on the right answers to the same
-prompts. Then TRL learns from the same prompts in the same order, with the same grader and settings. Run
-nothing else meanwhile. The results are bench/results/reinforce-<date>.json, with a page and curves beside it.
+prompts. If the task asks for a warm-up, a shorter supervised job comes first, and all trainers continue from
+it. Then TRL learns from the same prompts in the same order, with the same grader and settings. Run nothing
+else meanwhile. The results are bench/results/reinforce-<date>.json, with a page and curves beside it.
 A task that runs again on the same day replaces its part.
 """
 
@@ -31,12 +32,13 @@ from bench.peers.measuring import RANK
 from bench.peers.rewards import Setup
 from bench.peers.venvs import DEFAULT_VENVS
 from bench.reinforce import page
-from bench.reinforce.ours import REINFORCEMENT, SUPERVISED, lines
+from bench.reinforce.ours import REINFORCEMENT, SUPERVISED, WARM_UP, lines
 from bench.reinforce.page import OURS
 from bench.reinforce.tasks.addition import TASK as ADDITION
 from bench.reinforce.tasks.banking import TASK as BANKING
 from bench.reinforce.tasks.fields import TASK as FIELDS
 from bench.reinforce.tasks.task import Row, Task, as_chat, as_prompt
+from bench.reinforce.tasks.text2sql import TASK as TEXT2SQL
 from bench.training.machine import describe
 from bench.training.preparation import commit, make_environments, prepare
 from bench.training.running import RunFailed, run_script, say
@@ -44,11 +46,12 @@ from bench.training.trainers import KEEP_MEMORY
 from core.catalog import SMOLLM2
 from worker.process.environment import TRAINER_ENVIRONMENT
 
-TASKS = {task.name: task for task in (ADDITION, BANKING, FIELDS)}
+TASKS = {task.name: task for task in (ADDITION, BANKING, FIELDS, TEXT2SQL)}
 BATCH_SIZE, NUM_GENERATIONS = 4, 8
-VALIDATIONS, VALIDATION_ROWS, HELD_OUT = 4, 32, 200
+VALIDATIONS, VALIDATION_ROWS = 4, 32
 TRL, TRL_PEER = "TRL's GRPOTrainer", "trl"
 MODELS = {
+    f"{OURS}, after the warm-up": WARM_UP,
     f"{OURS}, from rewards": REINFORCEMENT,
     f"{OURS}, from right answers": SUPERVISED,
     TRL: TRL_PEER,
@@ -56,7 +59,7 @@ MODELS = {
 """What each folder of adapters is called."""
 SHOWN = (
     *("batch_size", "num_generations", "max_completion_tokens", "eval_interval"),
-    *("learning_rate", "rank", "grader"),
+    *("learning_rate", "rank", "grader", "warm_up_rows"),
 )
 
 
@@ -81,7 +84,7 @@ def measure(
     """Let every trainer learn the task with every seed, and judge the adapters. `folder` is empty."""
     measured_commit, date = commit(), datetime.now().astimezone()
     steps = given.steps or task.steps
-    training, held_out = task.rows(given.data, steps * BATCH_SIZE, given.held_out)
+    training, held_out = task.rows(given.data, steps * BATCH_SIZE, given.held_out or task.held_out)
     runs, adapters = [], []
     for seed, number in product(range(1, given.seeds + 1), range(1, given.runs + 1)):
         at = folder / f"{seed}-{number}"
@@ -91,7 +94,7 @@ def measure(
         (at / "chats.jsonl").write_text(lines([as_chat(row) for row in training]))
         trainers = {
             OURS: partial(ours, given.models),
-            **({TRL: partial(trl, base, python)} if python else {}),
+            **({TRL: partial(trl, base, python, bool(task.warm_up_rows))} if python else {}),
         }
         for trainer, learn in trainers.items():
             runs.append(run_once(trainer, seed, number, partial(learn, at)))
@@ -125,6 +128,7 @@ def setup_of(task: Task, training: list[Row], held_out: list[Row], steps: int, s
         learning_rate=task.learning_rate,
         rank=RANK,
         seed=seed,
+        warm_up_rows=min(task.warm_up_rows, len(training)),
     )
 
 
@@ -154,8 +158,9 @@ def ours(models: Path, at: Path) -> dict[str, Any]:
     )
 
 
-def trl(base: Path, python: Path, at: Path) -> dict[str, Any]:
+def trl(base: Path, python: Path, is_warm: bool, at: Path) -> dict[str, Any]:
     arguments = ["--base", base, "--setup", at / "setup.json", "--adapter", at / TRL_PEER]
+    arguments += ["--start", at / WARM_UP] if is_warm else []
     return run_script(python, "bench.peers.trl_grpo", [*map(str, arguments)], KEEP_MEMORY)
 
 
@@ -180,7 +185,7 @@ def judged(
 
 def arguments() -> argparse.Namespace:
     parser = new_parser(__doc__)
-    parser.add_argument("--data", type=Path, help="folder with banking77, which the task banking needs")
+    parser.add_argument("--data", type=Path, help="folder with banking77 and text2sql, for these tasks")
     parser.add_argument("--task", type=tasks, default=list(TASKS), help=f"of {','.join(TASKS)}")
     parser.add_argument("--peers", choices=[TRL_PEER, "none"], default=TRL_PEER, help=f"default {TRL_PEER}")
     parser.add_argument("--venvs", type=Path, default=DEFAULT_VENVS, help="the peers' environments")
@@ -188,9 +193,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=positive, default=1, help="seeds (default 1)")
     parser.add_argument("--runs", type=positive, default=1, help="runs with each seed (default 1)")
     parser.add_argument("--steps", type=positive, help="steps of each trainer (default: the task's)")
-    parser.add_argument(
-        "--held-out", type=positive, default=HELD_OUT, help=f"prompts to judge on (default {HELD_OUT})"
-    )
+    parser.add_argument("--held-out", type=positive, help="prompts to judge on (default: the task's)")
     parser.add_argument("--out", type=Path, default=BENCH / "results", help="folder of the results")
     return parser.parse_args()
 

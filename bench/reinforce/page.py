@@ -25,6 +25,7 @@ OURS = "Tunery"
 NOTES = """\
 - held-out reward: the mean reward of one answer to each prompt held out, sampled with temperature 1. Plain
   transformers and PEFT sample it for every model. The interval of 95 % is over the prompts.
+- after the warm-up: the model of the supervised job from which all trainers of a task continue.
 - step: the median seconds of a step, which are those of sampling, grading and the update.
 - to the reward: the seconds of the steps until the held-out reward that every trainer reaches, in validations
   of its own. Validations take none of these seconds. Two of them are joined by a straight line.
@@ -65,15 +66,30 @@ def section_text(section: dict[str, Any]) -> str:
 
 
 def work(section: dict[str, Any]) -> str:
-    setup, machine = section["setup"], section["machine"]
+    setup = section["setup"]
     return (
         f"{section['base_model']}, LoRA of rank {setup['rank']} on all linear layers, learning rate "
         f"{setup['learning_rate']:g}. {section['steps']} steps of {setup['batch_size']} prompts with "
         f"{setup['num_generations']} answers of at most {setup['max_completion_tokens']} tokens. "
+        f"{warm_up_text(setup.get('warm_up_rows'))}"
         f"{section['held_out']} prompts held out, the first {section['validation']} of them for the curves. "
-        f"Seeds: {section['seeds']}. Runs of each: {section['runs_of_each']}. {machine['threads']} threads "
-        f"of {machine['cpu']} ({', '.join(machine['isa'])}). Commit {section['commit'] or 'unknown'}, "
-        f"{section['date']}. Versions: {trainers.versions_text(versions(section))}."
+        f"Seeds: {section['seeds']}. Runs of each: {section['runs_of_each']}. {machine_text(section)} "
+        f"Versions: {trainers.versions_text(versions(section))}."
+    )
+
+
+def warm_up_text(rows: int | None) -> str:
+    if not rows:
+        return ""
+    return f"All trainers continue from a supervised job on the first {rows} of the prompts. "
+
+
+def machine_text(results: dict[str, Any]) -> str:
+    """Say where, when and of which commit results were measured."""
+    machine = results["machine"]
+    return (
+        f"{machine['threads']} threads of {machine['cpu']} ({', '.join(machine['isa'])}). "
+        f"Commit {results['commit'] or 'unknown'}, {results['date']}."
     )
 
 

@@ -112,10 +112,15 @@ def compared(prompt: list[dict[str, str]], preferred: dict[str, str], other: dic
     return {"input": {"messages": prompt}, "preferred_output": [preferred], "non_preferred_output": [other]}
 
 
+def read_lines(path: Path, n: int | None = None) -> list[Row]:
+    """Parse the first `n` lines, or all."""
+    with path.open() as file:
+        return [json.loads(line) for line in islice(file, n)]
+
+
 def first_lines(path: Path, n: int) -> list[Row]:
     """Parse the first `n` lines. Raises ValueError if the file has fewer."""
-    with path.open() as file:
-        lines = [json.loads(line) for line in islice(file, n)]
+    lines = read_lines(path, n)
     if len(lines) < n:
         raise ValueError(f"{path} has {len(lines)} rows, but {n} are needed")
     return lines

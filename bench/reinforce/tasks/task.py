@@ -22,10 +22,17 @@ class Task:
     name: str
     rows: Callable[[Path | None, int, int], tuple[list[Row], list[Row]]]
     grader: dict[str, Any]
-    """In OpenAI's form. Each trainer gets its rewards from this one."""
+    """In OpenAI's form, but an endpoint has the `source` of its answers instead of a URL.
+
+    Each trainer gets its rewards from this one.
+    """
     max_completion_tokens: int
     learning_rate: float = 2e-4
     steps: int = 16
+    held_out: int = 200
+    """Prompts to judge on."""
+    warm_up_rows: int = 0
+    """How many of the rows for training a supervised job learns first. All trainers continue from it."""
 
 
 def question(

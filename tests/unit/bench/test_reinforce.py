@@ -2,6 +2,8 @@
 
 import csv
 import json
+import random
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from bench.reinforce.learning import TASKS, setup_of
 from bench.reinforce.ours import in_file_order, seconds_of
 from bench.reinforce.tasks import banking
 from bench.reinforce.tasks.task import as_chat, as_prompt
+from bench.training.workloads import sql_questions
 from core.datasets.kinds import kind_of
 from core.graders.python.sandbox import GraderFailed
 from tests.fixtures.work.sandboxes import graded, sandbox_of
@@ -51,7 +54,13 @@ KNOWN = [
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Return a data folder: each label has three questions in each file, and another label too."""
+    """Return a data folder: chats with SQL, and two files in which each label has three questions.
+
+    Questions with a label that is no task's stand among them.
+    """
+    (tmp_path / "text2sql").mkdir()
+    chats = islice(sql_questions(random.Random(1)), 40)
+    (tmp_path / "text2sql/chats.jsonl").write_text("".join(json.dumps(chat) + "\n" for chat in chats))
     (tmp_path / "banking77").mkdir()
     for name in ("train", "test"):
         with (tmp_path / f"banking77/{name}.csv").open("w", newline="") as file:
