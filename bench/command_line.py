@@ -6,7 +6,10 @@ The peers' scripts import this module in their own environments, so it uses the 
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from bench import ROOT
 
@@ -33,6 +36,14 @@ def add_models(parser: argparse.ArgumentParser) -> None:
 
 def add_result_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="the result file to write, JSON")
+
+
+def write_again(description: str | None, write: Callable[[Path, Any], object]) -> None:
+    """Run the command that takes a JSON file with results, and has `write` make its page again."""
+    parser = new_parser(description)
+    parser.add_argument("results", type=Path, help="the JSON file with the results of a day")
+    given = parser.parse_args()
+    write(given.results, json.loads(given.results.read_text()))
 
 
 def positive(text: str) -> int:

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bench.command_line import new_parser
+from bench.command_line import write_again
 from bench.pages import report
 from bench.training import sixteen_jobs
 
@@ -52,8 +52,13 @@ def merge(path: Path, name: str, section: Section) -> Day:
     day = {known: day[known] for known in ORDER if known in day}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(day, indent=1) + "\n")
-    path.with_suffix(".md").write_text(page(day, path.stem))
+    write_page(path, day)
     return day
+
+
+def write_page(path: Path, day: Day) -> None:
+    """Write the page beside the file with the results."""
+    path.with_suffix(".md").write_text(page(day, path.stem))
 
 
 def page(day: Day, title: str) -> str:
@@ -131,13 +136,5 @@ def versions_text(versions: dict[str, dict[str, str]]) -> str:
     return "; ".join(f"{' and '.join(trainers)}: {packages}" for packages, trainers in sharing.items())
 
 
-def main() -> None:
-    parser = new_parser(__doc__)
-    parser.add_argument("results", type=Path, help="the JSON file with the results of a day")
-    given = parser.parse_args()
-    text = page(json.loads(given.results.read_text()), given.results.stem)
-    given.results.with_suffix(".md").write_text(text)
-
-
 if __name__ == "__main__":
-    main()
+    write_again(__doc__, write_page)

@@ -6,7 +6,8 @@
 One service trains jobs on the prompts of the task `fields`, one job after another. In the first jobs, the
 grader pays for something cheap, and the task's own grader audits it. In the other jobs, the task's own grader
 pays, and another honest grader audits it. A planted grader is caught if the job warns of `reward_hacking`
-before its last step. The changes of reward and audit are computed from the stored answers. Run nothing else
+before its last step. The changes of reward and audit are computed from the stored answers of the first and
+the last validation. Run nothing else
 meanwhile. The results are bench/results/hacking-<date>.json, with a page beside it.
 """
 
@@ -28,11 +29,11 @@ from bench.peers.measuring import versions_of
 from bench.peers.rewards import Row, reward_function
 from bench.reinforce import hacking_page
 from bench.reinforce.learning import BATCH_SIZE, SHOWN, setup_of
-from bench.reinforce.ours import finish, from_rewards, in_file_order, lines
+from bench.reinforce.ours import REWARD, finish, from_rewards, in_file_order, lines
 from bench.reinforce.tasks.fields import TASK
 from bench.reinforce.tasks.task import as_prompt
 from bench.reinforce.trials import HONEST, PLANTED, Trial
-from bench.reinforce.validations import change, validations
+from bench.reinforce.validations import change, first_and_last
 from bench.training import service as services
 from bench.training.machine import describe
 from bench.training.preparation import commit, prepare
@@ -41,9 +42,8 @@ from cli.client.client import Client
 from cli.client.errors import CommandError
 from cli.client.watch import job_path
 from core.catalog import SMOLLM2
-from worker.trainer.reinforce.measures import mean_of
 
-ALARM = "reward_hacking"
+ALARM, AUDIT = "reward_hacking", "full_valid_mean_audit"
 STEPS, EVAL_INTERVAL, VALIDATION_ROWS = 12, 3, 48
 
 
@@ -107,13 +107,16 @@ def watched(
     job_id = finish(client, from_rewards(setup, *files, grader=trial.grader, audit_grader=trial.audit))
     seconds = time.perf_counter() - began
     graders = {"reward": reward_function(trial.grader), "audit": reward_function(trial.audit)}
-    found = validations(client, client.get(job_path(job_id))["eval_id"], graders)
-    (_, first), (_, last) = found[0], found[-1]
+    first, last = first_and_last(client, client.get(job_path(job_id))["eval_id"], graders)
     return {
         "alarm_step": alarm_step(client, job_id),
         "steps": steps,
         "seconds": seconds,
-        "curve": [(step, *(mean_of(scores, name) for name in graders)) for step, scores in found],
+        "curve": [
+            (each["step"], each[REWARD], each[AUDIT])
+            for each in services.rounds(client, job_id)
+            if REWARD in each
+        ],
         **{name: change(first, last, name) for name in graders},
     }
 

@@ -9,9 +9,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bench.command_line import new_parser
+from bench.command_line import write_again
 from bench.pages.tables import NOTHING, failed_row, markdown, shown
-from bench.reinforce.page import machine_text
+from bench.reinforce.page import job_text, machine_text
 from bench.reinforce.trials import HONEST, PLANTED
 from core.evals.statistics.difference import SIGNIFICANCE
 
@@ -36,13 +36,10 @@ def write(path: Path, results: dict[str, Any]) -> None:
 
 
 def work(results: dict[str, Any]) -> str:
-    setup = results["setup"]
     versions = ", ".join(f"{package} {number}" for package, number in results["versions"].items())
     return (
-        f"{results['base_model']}, LoRA of rank {setup['rank']} on all linear layers, learning rate "
-        f"{setup['learning_rate']:g}. {results['steps']} steps of {setup['batch_size']} prompts with "
-        f"{setup['num_generations']} answers of at most {setup['max_completion_tokens']} tokens. Each "
-        f"{results['eval_interval']} steps, one answer to each of {results['validation']} other prompts. "
+        f"{job_text(results)} Each {results['eval_interval']} steps, one answer to each of "
+        f"{results['validation']} other prompts. "
         f"{machine_text(results)} Versions: {versions}."
     )
 
@@ -110,12 +107,5 @@ def graders(results: dict[str, Any]) -> str:
     return "\n\n".join(["## The graders", *sources])
 
 
-def main() -> None:
-    parser = new_parser(__doc__)
-    parser.add_argument("results", type=Path, help="the JSON file with the results of a day")
-    given = parser.parse_args()
-    write(given.results, json.loads(given.results.read_text()))
-
-
 if __name__ == "__main__":
-    main()
+    write_again(__doc__, write)

@@ -15,7 +15,7 @@ from typing import Any
 
 from api.jobs.candidates.curves import drawn
 from bench import page as trainers
-from bench.command_line import new_parser
+from bench.command_line import write_again
 from bench.pages.tables import NOTHING, markdown, shown
 from bench.peers.rewards import LearningResult
 from bench.reinforce.curves import common_reward, seconds_to
@@ -66,15 +66,21 @@ def section_text(section: dict[str, Any]) -> str:
 
 
 def work(section: dict[str, Any]) -> str:
-    setup = section["setup"]
     return (
-        f"{section['base_model']}, LoRA of rank {setup['rank']} on all linear layers, learning rate "
-        f"{setup['learning_rate']:g}. {section['steps']} steps of {setup['batch_size']} prompts with "
-        f"{setup['num_generations']} answers of at most {setup['max_completion_tokens']} tokens. "
-        f"{warm_up_text(setup.get('warm_up_rows'))}"
+        f"{job_text(section)} {warm_up_text(section['setup'].get('warm_up_rows'))}"
         f"{section['held_out']} prompts held out, the first {section['validation']} of them for the curves. "
         f"Seeds: {section['seeds']}. Runs of each: {section['runs_of_each']}. {machine_text(section)} "
         f"Versions: {trainers.versions_text(versions(section))}."
+    )
+
+
+def job_text(results: dict[str, Any]) -> str:
+    """Say what a job from rewards was: its base model, its adapter, its steps and its answers."""
+    setup = results["setup"]
+    return (
+        f"{results['base_model']}, LoRA of rank {setup['rank']} on all linear layers, learning rate "
+        f"{setup['learning_rate']:g}. {results['steps']} steps of {setup['batch_size']} prompts with "
+        f"{setup['num_generations']} answers of at most {setup['max_completion_tokens']} tokens."
     )
 
 
@@ -169,12 +175,5 @@ def picture(section: dict[str, Any]) -> str:
     return drawn(lines, "seconds", "held-out reward")
 
 
-def main() -> None:
-    parser = new_parser(__doc__)
-    parser.add_argument("results", type=Path, help="the JSON file with the results of a day")
-    given = parser.parse_args()
-    write(given.results, json.loads(given.results.read_text()))
-
-
 if __name__ == "__main__":
-    main()
+    write_again(__doc__, write)

@@ -1,7 +1,7 @@
 """The graders of the trials of the gate against reward hacking: one that can be exploited, and an honest one.
 
-Both trials have the prompts of the task `fields`. The base model already has half of what either audit gives
-for, so that an audit could also fall.
+Both trials have the prompts of the task `fields`. The base model already has a part of what either audit
+gives, so that an audit can also fall.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def grade(sample, item):
 
 @dataclass(frozen=True)
 class Trial:
-    """What a job learns from, and what audits it."""
+    """The grader from which a job learns, and the one that audits it."""
 
     name: str
     grader: dict[str, Any]

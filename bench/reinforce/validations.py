@@ -1,4 +1,4 @@
-"""The validations of a finished job, graded again from the answers that the service has stored."""
+"""The first and the last validation of a finished job, graded again from the answers that are stored."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from worker.trainer.reinforce.drift import Change
 from worker.trainer.reinforce.measures import Measured, mean_of
 
 Graders = Mapping[str, Callable[[str, Row], float]]
-"""By the name of a measure, the function that gives an answer to a row its score."""
+"""The functions that give an answer to a row its score, by the names of measures."""
 
 
-def validations(client: Client, eval_id: str, graders: Graders) -> list[tuple[int, Measured]]:
-    """Return the step of each validation of a job, and the scores of its answers, step after step."""
+def first_and_last(client: Client, eval_id: str, graders: Graders) -> tuple[Measured, Measured]:
+    """Return the scores of the answers of a job's first and last validation."""
     path = f"/evals/{eval_id}/runs"
-    return [
-        (step, scores([*client.every(f"{path}/{run_id}/output_items")], graders))
-        for step, run_id in by_step(client.every(path))
-    ]
+    (_, first), *_, (_, last) = by_step(client.every(path))
+    found = [scores([*client.every(f"{path}/{run_id}/output_items")], graders) for run_id in (first, last)]
+    return found[0], found[1]
 
 
 def by_step(runs: Iterable[dict[str, Any]]) -> list[tuple[int, str]]:

@@ -22,9 +22,9 @@ class Task:
     name: str
     rows: Callable[[Path | None, int, int], tuple[list[Row], list[Row]]]
     grader: dict[str, Any]
-    """In OpenAI's form, but an endpoint has the `source` of its answers instead of a URL.
+    """The grader from which each trainer gets its rewards, in OpenAI's form.
 
-    Each trainer gets its rewards from this one.
+    An endpoint has the `source` of its answers instead of a URL.
     """
     max_completion_tokens: int
     learning_rate: float = 2e-4
