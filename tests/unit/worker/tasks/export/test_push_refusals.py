@@ -108,7 +108,7 @@ def test_a_stores_refusal_names_the_field_that_is_wrong(
     receiver.statuses[:] = [status] * 4
     receiver.body = f"<Error><Code>{code}</Code><Message>No.</Message></Error>".encode()
     found = refused(to_s3(files, receiver.url))
-    assert (found.code, found.param) == ("push_refused", f"destination.{field}")
+    assert (found.code, found.param) == ("push_refused", f"destination.{field}"), str(found)
     assert code in str(found) or code == "NoSuchBucket"
 
 
