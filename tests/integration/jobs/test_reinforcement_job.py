@@ -192,9 +192,9 @@ def test_each_validation_is_a_run_of_the_jobs_eval(fp32_api: Api) -> None:
     gained = rewards(tenant, job_id)[12] - rewards(tenant, job_id)[0]
     assert compared["criteria"][0]["difference"] == pytest.approx(gained)
     checkpoints = tenant.http.get(f"{JOBS}/{job_id}/checkpoints").json()["data"]
-    assert [one["metrics"]["full_valid_mean_reward"] for one in checkpoints] == [
-        rewards(tenant, job_id)[step] for step in (12, 6)
-    ]
+    assert {one["step_number"]: one["metrics"]["full_valid_mean_reward"] for one in checkpoints}.items() <= (
+        rewards(tenant, job_id).items()
+    )
 
 
 def test_a_job_that_validates_a_step_again_has_one_run_of_it(fp32_api: Api) -> None:

@@ -94,7 +94,7 @@ class AnswerEvaluator(Evaluator):
     @property
     def is_promised(self) -> bool:
         """Whether clients are promised a checkpoint: if this validation is one of the best so far."""
-        return self.complete and self.trainee.step in self._ranking.steps
+        return self.trainee.step in self._ranking.steps
 
     @property
     def still_promised(self) -> Collection[int]:
