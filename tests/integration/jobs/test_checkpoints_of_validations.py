@@ -4,7 +4,6 @@ import io
 import zipfile
 from typing import Any
 
-import pytest
 from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 
 from tests.fixtures.models.tiny import TINY
@@ -71,17 +70,15 @@ def test_of_validations_with_the_same_reward_the_earlier_ones_are_listed(fp32_ap
     assert steps(tenant, job_id) == [6, 4, 2]
 
 
-@pytest.mark.parametrize("options", [OFTEN, UNCHANGED], ids=["learning", "unchanged"])
-def test_a_job_that_was_stopped_and_paused_lists_the_same_checkpoints(
-    fp32_api: Api, options: dict[str, Any]
-) -> None:
+def test_a_job_that_was_stopped_and_paused_lists_the_same_checkpoints(fp32_api: Api) -> None:
     tenant = fp32_api.tenant()
-    whole, disturbed = create(tenant, **options), create(tenant, **options)
+    whole = create(tenant, **OFTEN)
     finish(fp32_api, whole)
-    with resting(0.2), running(fp32_api):
+    disturbed = create(tenant, **OFTEN)  # only now, since it would train beside the other one
+    with resting(0.3), running(fp32_api):
         wait_for(lambda: tenant.job(disturbed)["progress"]["step"] >= 3, 240)
     assert tenant.job(disturbed)["status"] == "queued"
-    with resting(0.2), running(fp32_api):
+    with resting(0.3), running(fp32_api):
         wait_for(lambda: tenant.job(disturbed)["progress"]["step"] >= 7, 240)
         assert len(steps(tenant, disturbed)) <= 3
         tenant.http.post(f"{JOBS}/{disturbed}/pause")
