@@ -38,7 +38,7 @@ def estimate(spec: JobSpec, facts: Facts, machines: Sequence[Machine], with_opti
         tokens=_tokens(spec, facts),
         steps=steps,
         operations=work,
-        disk=_disk(spec, stored, model, trainables) if model and trainables else None,
+        disk=_disk(spec, stored, steps, model, trainables) if model and trainables else None,
         devices=[on_device(job, machine, with_options) for machine in machines],
         unknown=list(_unknown(spec, facts, model, trainables)),
     )
@@ -140,14 +140,20 @@ def _evaluation(spec: JobSpec, facts: Facts, steps: Steps, model: ModelShape) ->
     return tokens * forward_operations(model, facts.validation.usual_row)
 
 
-def _disk(spec: JobSpec, facts: Facts, model: ModelShape, trainables: tuple[Trainable, ...]) -> DiskUse:
+def _disk(
+    spec: JobSpec, facts: Facts, steps: Steps, model: ModelShape, trainables: tuple[Trainable, ...]
+) -> DiskUse:
     trained = sum(trained_numbers(model, each) for each in trainables)
     whole = isinstance(trainables[0], FullTuning)
     result = (BF16 if whole else FP32) * trained // len(trainables)
     files = [facts.training, *([facts.validation] if facts.validation else [])]
     in_fp32 = StateBytes(adapter=FP32 * trained, moments=2 * FP32 * trained)
     state = in_fp32.with_moments(in_eight_bits=spec.training.has_eight_bit_moments)
-    return disk_of(files, state.total, result, spec.hyperparameters.n_epochs, spec.publishes_best)
+    samples = isinstance(spec.objective, SamplingOptions)
+    promised = (
+        steps.evaluations - 1 if samples else spec.hyperparameters.n_epochs
+    )  # none before the first step
+    return disk_of(files, state.total, result, promised, spec.publishes_best)
 
 
 def _unknown(

@@ -69,7 +69,11 @@ class Checkpoint(Base):
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
     fence: Mapped[int]
     step: Mapped[int]
-    ends_epoch: Mapped[bool]
+    promised: Mapped[bool] = mapped_column(
+        "ends_epoch",
+        doc="Whether clients are promised it: at the end of an epoch or, if the job samples its answers, at "
+        "one of the three best validations",
+    )
     best: Mapped[bool] = mapped_column(
         server_default=text("false"), doc="Whether its validation loss is the job's lowest so far"
     )
@@ -81,12 +85,12 @@ class Checkpoint(Base):
     @hybrid_property
     def listed(self) -> bool:
         """Whether the API lists it. The other checkpoints only serve to resume the job."""
-        return self.ends_epoch or self.best
+        return self.promised or self.best
 
     @listed.inplace.expression
     @classmethod
     def _listed(cls) -> ColumnElement[bool]:
-        return or_(cls.ends_epoch, cls.best)
+        return or_(cls.promised, cls.best)
 
 
 class Adapter(Base):

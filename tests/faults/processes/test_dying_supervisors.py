@@ -33,7 +33,7 @@ def job_with_checkpoints(api: Api, tenant: Tenant) -> lifecycle.Lease:
     """Return a running job with checkpoints of an epoch and for a resume, and one that was never recorded."""
     lease = api.claim(tenant.create_job(model=TINY)["id"])
     for step in (1, 2):
-        api.checkpoint(lease, step, ends_epoch=step == 2)
+        api.checkpoint(lease, step, promised=step == 2)
     with api.sessions() as session:
         mine = select(Checkpoint.object_prefix).where(Checkpoint.job_id == lease.job_id)
         prefixes = list(session.scalars(mine))

@@ -212,7 +212,7 @@ def everything_written(stack: Stack, job_id: str) -> object:
             [
                 vars(row) | {"_sa_instance_state": None}
                 for row in session.scalars(select(table).where(table.job_id == job_id))
-                if not isinstance(row, Checkpoint) or row.ends_epoch
+                if not isinstance(row, Checkpoint) or row.promised
             ]
             for table in (Adapter, Checkpoint, Event, Metric)
         ]

@@ -143,10 +143,12 @@ def test_a_student_comes_nearer_to_its_teacher_and_pays_for_what_it_reads(school
 
 
 def test_a_job_that_is_resumed_learns_to_the_bit_what_it_would_have_learnt(school: School) -> None:
-    whole, resumed = (create(school) for _ in range(2))
+    whole = create(school)
     finish(school.api, whole)
+    resumed = create(school)
     with resting(0.2), running(school.api):
         wait_for(lambda: school.tenant.job(resumed)["progress"]["step"] >= 3, 240)
+    assert school.tenant.job(resumed)["status"] == "queued", "it was interrupted"
     finish(school.api, resumed)
     told = ("train_loss", "train_mean_reverse_kl", "grad_norm", "full_valid_mean_reverse_kl")
     one, other = (

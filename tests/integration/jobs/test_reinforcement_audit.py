@@ -139,6 +139,8 @@ def test_a_job_that_stops_on_its_audit_publishes_the_last_state_before_the_fall(
     (best,) = [checkpoint for checkpoint in checkpoints(steep_api, job_id) if checkpoint.best]
     assert best.step == best_step
     assert weights(best.files) == weights(result["files"])
+    listed = [checkpoint.step for checkpoint in checkpoints(steep_api, job_id)]
+    assert step not in listed, "a state whose audit has fallen is not published"
 
 
 def test_a_resumed_job_stops_at_the_same_step_with_the_same_state(

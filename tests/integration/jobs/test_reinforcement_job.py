@@ -128,10 +128,12 @@ def test_a_job_shows_the_rewards_of_its_steps_and_of_its_validations(fp32_api: A
 
 def test_a_job_that_is_resumed_learns_to_the_bit_what_it_would_have_learnt(fp32_api: Api) -> None:
     tenant = fp32_api.tenant()
-    whole, resumed = create(tenant), create(tenant)
+    whole = create(tenant)
     finish(fp32_api, whole)
+    resumed = create(tenant)
     with resting(0.2), running(fp32_api):
         wait_for(lambda: tenant.job(resumed)["progress"]["step"] >= 3, 240)
+    assert tenant.job(resumed)["status"] == "queued", "it was interrupted"
     finish(fp32_api, resumed)
     told = ("train_loss", "train_mean_reward", "grad_norm", "full_valid_mean_reward")
     one, other = (
@@ -192,9 +194,9 @@ def test_each_validation_is_a_run_of_the_jobs_eval(fp32_api: Api) -> None:
     gained = rewards(tenant, job_id)[12] - rewards(tenant, job_id)[0]
     assert compared["criteria"][0]["difference"] == pytest.approx(gained)
     checkpoints = tenant.http.get(f"{JOBS}/{job_id}/checkpoints").json()["data"]
-    assert [one["metrics"]["full_valid_mean_reward"] for one in checkpoints] == [
-        rewards(tenant, job_id)[step] for step in (12, 6)
-    ]
+    assert {one["step_number"]: one["metrics"]["full_valid_mean_reward"] for one in checkpoints}.items() <= (
+        rewards(tenant, job_id).items()
+    )
 
 
 def test_a_job_that_validates_a_step_again_has_one_run_of_it(fp32_api: Api) -> None:

@@ -112,6 +112,34 @@ def test_the_best_stays_until_another_one_is_better(api: Api, job_id: str, tmp_p
         assert claim.take_up_best(4) == (0.375, {"value": 0.375})
 
 
+def test_those_of_the_best_validations_are_listed_and_one_that_was_surpassed_only_serves_a_resume(
+    api: Api, job_id: str, tmp_path: Path
+) -> None:
+    with claim_of(api, job_id, tmp_path) as claim:
+        for step in (1, 2, 3):
+            claim.save(step, 0.1, promised=True, still_promised=range(1, step + 1))
+        claim.save(4, 0.1, promised=True, still_promised=(1, 2, 4))
+        assert claim.listed() == [1, 2, 4], "before the old ones are dropped"
+        claim.drop_old()
+        assert claim.steps() == [1, 2, 3, 4], "the last two are kept for a resume"
+        claim.save(5, 0.1, still_promised=(1, 2, 4))
+        claim.drop_old()
+        assert (claim.steps(), claim.listed()) == ([1, 2, 4, 5], [1, 2, 4])
+        claim.save(6, 0.1, promised=True, still_promised=(2, 4, 6))
+        claim.drop_old()
+        assert (claim.steps(), claim.listed()) == ([2, 4, 5, 6], [2, 4, 6])
+
+
+def test_of_those_at_the_ends_of_epochs_the_last_three_are_kept(
+    api: Api, job_id: str, tmp_path: Path
+) -> None:
+    with claim_of(api, job_id, tmp_path) as claim:
+        for step in range(1, 6):
+            claim.save(step, 0.1, promised=True)
+        claim.drop_old()
+        assert (claim.steps(), claim.listed()) == ([3, 4, 5], [3, 4, 5])
+
+
 def test_those_that_clients_get_are_told_of_in_the_commit_that_makes_them(
     api: Api, job_id: str, tmp_path: Path
 ) -> None:

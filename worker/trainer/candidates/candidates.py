@@ -4,7 +4,7 @@ All candidates see the job's rows in the job's order, so that after a step all h
 candidate trains exactly as it would train alone.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from torch import Tensor
 
@@ -199,8 +199,12 @@ class Candidates:
         return self.best.trainee.step
 
     @property
-    def at_epoch_end(self) -> bool:
-        return self.best.trainee.at_epoch_end
+    def is_promised(self) -> bool:
+        return self.best.evaluator.is_promised
+
+    @property
+    def still_promised(self) -> Collection[int] | None:
+        return self.best.evaluator.still_promised
 
     @property
     def at_best(self) -> bool:
@@ -305,7 +309,7 @@ class Candidates:
         made = [(candidate.number, *candidate.evaluator.progress_made) for candidate in self._live]
         return Position(
             progress=(self.complete, made),
-            ends_epoch=self.at_epoch_end,
+            is_promised=self.is_promised,
             ends_training=self.best.trainee.finished,
             may_be_published=self._spec.publishes_best and self.best.evaluator.at_best,
         )

@@ -24,5 +24,5 @@ class DistillationEvaluator(AnswerEvaluator):
     def _judgement(self, one: GradedAnswer) -> dict[str, Any]:
         return {"reverse_kl": finite(reverse_kl([one]))}
 
-    def _to_minimise(self, found: Evaluation) -> float:
+    def _loss_of(self, found: Evaluation) -> float:
         return found.metrics["mean_reverse_kl"]

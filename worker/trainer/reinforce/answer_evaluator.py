@@ -1,7 +1,8 @@
 """Validates a job that samples its answers: by the grades of answers to other prompts."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, replace
 from math import isfinite, nan
 from typing import Any, ClassVar
 
@@ -17,12 +18,14 @@ from worker.rows.row import Row
 from worker.trainer.devices.process_group import ProcessGroup
 from worker.trainer.reading.row_items import RowItems
 from worker.trainer.reinforce.answers import AnswerSampler, GradedAnswer, Grading
+from worker.trainer.reinforce.ranking import Ranking
 from worker.trainer.reinforce.sampled_rollouts import SampledRollouts
 from worker.trainer.report.evaluation import Evaluator
 from worker.trainer.report.reporter import Reporter
 from worker.trainer.report.samples import report_answers
 from worker.trainer.report.training_record import TrainingRecord
 
+RANKING = "ranking_of_validations"
 SHOWN = 3  # answers of each validation, unless the job's `eval_samples` of `training` names a number
 
 
@@ -55,6 +58,7 @@ class AnswerEvaluator(Evaluator):
         self._answers_of_prompt, self._seed = objective.eval_samples, spec.seed
         self._sampler, self._items, self._rollouts = sampler, items, rollouts
         self._grading: Grading | None = None
+        self._ranking = Ranking(**record.notes.get(RANKING, {}))
         self._shown = SHOWN if spec.training.eval_samples is None else spec.training.eval_samples
         super().__init__(
             process_group,
@@ -88,8 +92,22 @@ class AnswerEvaluator(Evaluator):
         return False
 
     @property
-    def _full_is_due(self) -> bool:
-        return bool(self._valid_rows) and (self.trainee.at_epoch_end or self._part_is_due)
+    def is_promised(self) -> bool:
+        """Whether clients are promised a checkpoint: if this validation is one of the best so far."""
+        return self.trainee.step in self._ranking.steps
+
+    @property
+    def still_promised(self) -> Collection[int]:
+        return self._ranking.steps
+
+    @property
+    def record(self) -> TrainingRecord:
+        record = super().record
+        return replace(record, notes={**record.notes, RANKING: asdict(self._ranking)})
+
+    @property
+    def _takes_all_rows(self) -> bool:
+        return True
 
     def _more_metrics(self) -> dict[str, Any]:
         return self._rollouts.metrics
@@ -117,6 +135,7 @@ class AnswerEvaluator(Evaluator):
         found = Evaluation(nan, nan, self._take_note(graded))
         seconds = grading.sampling_seconds + grading.grading_seconds
         self._remaining.note_evaluation(seconds, whole=True)
+        self._ranking.note(self.trainee.step, self._loss_of(found))
         self._report(full=found, part=None)
         self._show(graded)
         self._store(graded)
@@ -125,6 +144,13 @@ class AnswerEvaluator(Evaluator):
     @abstractmethod
     def _take_note(self, graded: Sequence[GradedAnswer]) -> dict[str, float]:
         """Take note of a validation, and return its metrics, without the prefix of their names."""
+
+    @abstractmethod
+    def _loss_of(self, found: Evaluation) -> float:
+        """Return the number that is lower in a better state; NaN for one that must not be kept."""
+
+    def _to_minimise(self, found: Evaluation) -> float:
+        return self._loss_of(found)
 
     def _store(self, graded: Sequence[GradedAnswer]) -> None:
         """Store a validation that has been reported, if the method keeps its answers."""

@@ -115,17 +115,25 @@ class RewardEvaluator(AnswerEvaluator):
         records = records_of(graded, self._items, self._spec)
         self._runs.send(self.trainee.step, records, len(graded))
 
+    def _loss_of(self, found: Evaluation) -> float:
+        """Return the negative reward; NaN for a state that must not be published."""
+        return nan if self._may_not_be_published else -found.metrics["mean_reward"]
+
     def _to_minimise(self, found: Evaluation) -> float:
         """Return what is lowest in the state to publish.
 
         That is the state of the highest reward, or the last one if an audit may end the job.
         A state in which the audit has fallen is never the best.
         """
-        if self._objective.stop_on_audit and not self._audit_holds:
-            return nan
-        if self._objective.stop_on_audit and not self._training.load_best_model_at_end:
+        takes_last = self._objective.stop_on_audit and not self._training.load_best_model_at_end
+        if takes_last and not self._may_not_be_published:
             return -float(self.trainee.step)
-        return -found.metrics["mean_reward"]
+        return self._loss_of(found)
+
+    @property
+    def _may_not_be_published(self) -> bool:
+        """Whether an audit may end the job, and has fallen in the present state."""
+        return self._objective.stop_on_audit and not self._audit_holds
 
     def _stop_if_it_is_time(self) -> None:
         """Stop the training if the reward is hacked, and the job's client wants it to end then."""

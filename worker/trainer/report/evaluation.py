@@ -1,7 +1,7 @@
 """Reports the steps of one adapter, validates it when that is due, and stops it early."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict
 from math import isfinite
 from typing import Any
@@ -152,6 +152,16 @@ class Evaluator:
         return self._is_reported and not self._answers_are_due
 
     @property
+    def is_promised(self) -> bool:
+        """Whether clients are promised a checkpoint of the present state: at the end of each epoch."""
+        return self.trainee.at_epoch_end
+
+    @property
+    def still_promised(self) -> Collection[int] | None:
+        """The only steps whose checkpoints clients are still promised; None if they are the newest ones."""
+        return None
+
+    @property
     def at_best(self) -> bool:
         """Whether the validation loss of the present state is the lowest so far."""
         return self.complete and self.best.step == self.trainee.step
@@ -254,7 +264,7 @@ class Evaluator:
             trainee.last_step,
             trainee.steps_per_epoch,
             self._eval_steps,
-            self._publishes_best,
+            self._takes_all_rows,
             whole,
             part,
         )
@@ -277,10 +287,15 @@ class Evaluator:
     def _full_is_due(self) -> bool:
         """Whether to evaluate on all validation rows.
 
-        This is due at the end of an epoch and, if the best state is to be published, at every evaluation.
+        This is due at the end of an epoch, and at every evaluation of a job that always takes all rows.
         """
-        due = self.trainee.at_epoch_end or (self._publishes_best and self._part_is_due)
+        due = self.trainee.at_epoch_end or (self._takes_all_rows and self._part_is_due)
         return bool(self._valid_rows) and due
+
+    @property
+    def _takes_all_rows(self) -> bool:
+        """Whether every evaluation takes all validation rows: if the best state is to be published."""
+        return self._publishes_best
 
     @property
     def _part_is_due(self) -> bool:

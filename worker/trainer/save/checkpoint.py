@@ -6,7 +6,7 @@ files are verified whenever they are fetched.
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -39,7 +39,7 @@ from worker.process.faults import disk_fault
 from worker.trainer.report.job_lease import JobLease
 from worker.trainer.report.training_record import TrainingRecord
 
-KEPT_EPOCHS = 3  # the newest checkpoints of epochs' ends
+KEPT_PROMISED = 3  # the checkpoints that clients are promised: the newest or the best of them
 KEPT_FOR_RESUME = 2  # the newest checkpoints of any kind
 
 State = Mapping[str, Tensor]
@@ -59,7 +59,13 @@ class Resumable(Protocol):
     @property
     def step(self) -> int: ...
     @property
-    def at_epoch_end(self) -> bool: ...
+    def is_promised(self) -> bool:
+        """Whether clients are promised a checkpoint of this state."""
+
+    @property
+    def still_promised(self) -> Collection[int] | None:
+        """The only steps whose checkpoints are promised from now on; None if age decides."""
+
     @property
     def at_best(self) -> bool:
         """Whether this is the job's best state so far."""
@@ -82,7 +88,8 @@ class WrittenCheckpoint:
     folder: Path
     adapter_files: list[Path]
     step: int
-    ends_epoch: bool
+    promised: bool
+    still_promised: Collection[int] | None
     best: bool
     metrics: dict[str, Any]
 
@@ -92,7 +99,7 @@ def write_checkpoint(trained: Resumable, folder: Path, fingerprint: str) -> Writ
 
     The last state of a LoRA is its parameters. Then the adapter's file has all of it, and it is written once.
     """
-    if trained.at_epoch_end or trained.at_best:
+    if trained.is_promised or trained.at_best:
         trained.adapter.save(folder)
     adapter_files = sorted(folder.iterdir())
     state = trained.state()
@@ -103,7 +110,13 @@ def write_checkpoint(trained: Resumable, folder: Path, fingerprint: str) -> Writ
     (folder / POSITION_NAME).write_text(json.dumps(position), "utf-8")
     reached("checkpoint.written")
     return WrittenCheckpoint(
-        folder, adapter_files, trained.step, trained.at_epoch_end, trained.at_best, record.metrics
+        folder,
+        adapter_files,
+        trained.step,
+        trained.is_promised,
+        trained.still_promised,
+        trained.at_best,
+        record.metrics,
     )
 
 
@@ -128,7 +141,7 @@ def ship_checkpoint(written: WrittenCheckpoint, job_lease: JobLease, store: Obje
         job_id=lease.job_id,
         fence=lease.fence,
         step=written.step,
-        ends_epoch=written.ends_epoch,
+        promised=written.promised,
         best=written.best,
         metrics=written.metrics,
         object_prefix=prefix,
@@ -136,7 +149,7 @@ def ship_checkpoint(written: WrittenCheckpoint, job_lease: JobLease, store: Obje
     )
 
     def commit(session: Session) -> None:
-        _make_room(session, checkpoint)
+        _make_room(session, checkpoint, written.still_promised)
         artifacts.keep(session, prefix, sum(file["bytes"] for file in files))
         lifecycle.record_checkpoint(session, lease, checkpoint)
 
@@ -203,15 +216,15 @@ def take_up_best(
 
 
 def drop_old_checkpoints(job_lease: JobLease) -> None:
-    """Remove all but the last three checkpoints of epochs, the best one, and the last two of any kind.
+    """Remove all but the last three promised checkpoints, the best one, and the last two of any kind.
 
     The last two are kept for a resume. If the database fails, the rest stays until the next time. Raises
     LeaseLost.
     """
     newest_first = _newest_first(job_lease)
-    epochs = [checkpoint for checkpoint in newest_first if checkpoint.ends_epoch][:KEPT_EPOCHS]
+    promised = [checkpoint for checkpoint in newest_first if checkpoint.promised][:KEPT_PROMISED]
     best = [checkpoint for checkpoint in newest_first if checkpoint.best]
-    kept = {checkpoint.id for checkpoint in [*epochs, *best, *newest_first[:KEPT_FOR_RESUME]]}
+    kept = {checkpoint.id for checkpoint in [*promised, *best, *newest_first[:KEPT_FOR_RESUME]]}
     old = [checkpoint for checkpoint in newest_first if checkpoint.id not in kept]
 
     def remove(session: Session) -> None:
@@ -288,10 +301,11 @@ def _load_tensors(path: Path) -> State:
         raise DamagedFile(f"{path.name} cannot be read ({error})") from error
 
 
-def _make_room(session: Session, checkpoint: Checkpoint) -> None:
-    """Delete the row of an older checkpoint of the same step. If this one is the best, unmark the old best.
+def _make_room(session: Session, checkpoint: Checkpoint, still_promised: Collection[int] | None) -> None:
+    """Delete the row of an older checkpoint of the same step, and unmark those that this one surpasses.
 
-    The older one was passed over at a resume, or was saved before the step's evaluation.
+    The older one was passed over at a resume, or was saved before the step's evaluation. A checkpoint that is
+    no longer promised stays as long as a resume may need it.
     """
     others = (Checkpoint.job_id == checkpoint.job_id) & (Checkpoint.id != checkpoint.id)
     replaced = delete(Checkpoint).where(others, Checkpoint.step == checkpoint.step)
@@ -299,3 +313,6 @@ def _make_room(session: Session, checkpoint: Checkpoint) -> None:
     artifacts.doom(session, Artifact.prefix.in_(prefixes), grace=GRACE)
     if checkpoint.best:
         session.execute(update(Checkpoint).where(others, Checkpoint.best).values(best=False))
+    if still_promised is not None:
+        surpassed = Checkpoint.promised & Checkpoint.step.not_in(still_promised)
+        session.execute(update(Checkpoint).where(others, surpassed).values(promised=False))

@@ -11,7 +11,8 @@ class Position:
 
     progress: object
     """A value that two positions share if a checkpoint of one adds nothing to a checkpoint of the other."""
-    ends_epoch: bool
+    is_promised: bool
+    """Whether clients are promised a checkpoint of this state."""
     ends_training: bool
     may_be_published: bool
     """Whether the job publishes its best state, and this state is the best so far."""
@@ -19,7 +20,7 @@ class Position:
     @property
     def is_milestone(self) -> bool:
         """Whether clients get this state as a checkpoint, or the job's result may come from it."""
-        return self.ends_epoch or self.ends_training or self.may_be_published
+        return self.is_promised or self.ends_training or self.may_be_published
 
 
 class CheckpointSchedule:

@@ -83,7 +83,7 @@ class JobCheckpoints:
         return folder
 
     def _ship(self, written: WrittenCheckpoint) -> None:
-        known = {"tunery.step": written.step, "tunery.ends_epoch": written.ends_epoch}
+        known = {"tunery.step": written.step, "tunery.promised": written.promised}
         with self._job_lease.trace.part("job.checkpoint", known), recorded("checkpoint"):
             files = ship_checkpoint(written, self._job_lease, self._store)
         self.stored.clear()

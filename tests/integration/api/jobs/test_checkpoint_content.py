@@ -33,10 +33,10 @@ class Kept(NamedTuple):
 
 @pytest.fixture
 def kept(api: Api, alice: Tenant, tmp_path: Path) -> Kept:
-    return checkpoint_of(api, alice, tmp_path, ends_epoch=True)
+    return checkpoint_of(api, alice, tmp_path, promised=True)
 
 
-def checkpoint_of(api: Api, tenant: Tenant, folder: Path, *, ends_epoch: bool) -> Kept:
+def checkpoint_of(api: Api, tenant: Tenant, folder: Path, *, promised: bool) -> Kept:
     """Store a checkpoint as a trainer does. Its weights are larger than a chunk of the object store."""
     (folder / "adapter_model.safetensors").write_bytes(bytes(range(256)) * 3000)
     (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
@@ -50,7 +50,7 @@ def checkpoint_of(api: Api, tenant: Tenant, folder: Path, *, ends_epoch: bool) -
         job_id=lease.job_id,
         fence=lease.fence,
         step=4,
-        ends_epoch=ends_epoch,
+        promised=promised,
         metrics={},
         object_prefix=prefix,
         files=publish_folder(api.store, folder, prefix),
@@ -82,7 +82,7 @@ def test_it_is_the_job_s_own(alice: Tenant, kept: Kept) -> None:
 
 
 def test_one_that_only_serves_a_resume_is_not_offered(api: Api, alice: Tenant, tmp_path: Path) -> None:
-    hidden = checkpoint_of(api, alice, tmp_path, ends_epoch=False)
+    hidden = checkpoint_of(api, alice, tmp_path, promised=False)
     refusal(alice.http.get(hidden.path), 404, "checkpoint_id", "checkpoint_not_found")
 
 

@@ -34,7 +34,7 @@ def shared(api: Api, tmp_path_factory: pytest.TempPathFactory) -> Shared:
     lease = api.claim(job_id)
     for step in (1, 2):
         api.checkpoint(lease, step)
-    api.checkpoint(lease, 3, ends_epoch=False)
+    api.checkpoint(lease, 3, promised=False)
     api.finish(lease, folder)
     checkpoints = [
         entry.fine_tuned_model_checkpoint for entry in admin.openai.fine_tuning.jobs.checkpoints.list(job_id)

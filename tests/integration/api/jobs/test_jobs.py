@@ -272,8 +272,8 @@ def test_checkpoints_at_the_ends_of_epochs_and_the_best_come_newest_first(api: A
     lease = api.claim(job_id)
     for step in (3, 6, 9):
         api.checkpoint(lease, step, train_loss=1.5, valid_loss=2)
-    api.checkpoint(lease, 7, ends_epoch=False)
-    api.checkpoint(lease, 8, ends_epoch=False, best=True, train_loss=1.5, valid_loss=2)
+    api.checkpoint(lease, 7, promised=False)
+    api.checkpoint(lease, 8, promised=False, best=True, train_loss=1.5, valid_loss=2)
 
     found = list(alice.openai.fine_tuning.jobs.checkpoints.list(job_id, limit=2))
 

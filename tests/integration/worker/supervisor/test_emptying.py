@@ -207,7 +207,7 @@ def lease(api: Api, alice: Tenant) -> Lease:
     """
     lease = api.claim(alice.create_job()["id"])
     for step in range(1, 5):
-        api.checkpoint(lease, step, ends_epoch=step % 2 == 0, best=step == 3)
+        api.checkpoint(lease, step, promised=step % 2 == 0, best=step == 3)
     under_way = checkpoint_prefix(lease.job_id, lease.attempt, 5, "ftckpt-under-way")
     with api.sessions.begin() as session:
         artifacts.open(session, Owner("job", lease.job_id), under_way, alice.project_id, counted=False)

@@ -108,7 +108,7 @@ def test_old_attempts_go_except_the_last_and_those_of_checkpoints(api: Api, alic
     claim = {"owner": "a test", "expires_at": LONG_AGO, "ended_at": LONG_AGO, "outcome": "lost"}
     add(api, *(Claim(job_id=job_id, fence=fence, nonce=str(fence), **claim) for fence in (1, 2, 3, 4)))
     files = {"object_prefix": "", "files": [], "metrics": {}}
-    add(api, Checkpoint(id=old_id("ftckpt-"), job_id=job_id, fence=3, step=1, ends_epoch=True, **files))
+    add(api, Checkpoint(id=old_id("ftckpt-"), job_id=job_id, fence=3, step=1, promised=True, **files))
     remove_old(api.sessions, Retention(run_days=41))
     assert fences(api, job_id) == [1, 2, 3, 4]
     remove_old(api.sessions, Retention(run_days=39))

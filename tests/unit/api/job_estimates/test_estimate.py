@@ -249,6 +249,16 @@ def test_rewards_take_a_row_for_each_answer_at_its_longest() -> None:
     assert found.steps.evaluations == 11, "before the first step, and after each 25th"
 
 
+def test_rewards_keep_checkpoints_of_the_three_best_validations_and_not_of_epochs() -> None:
+    def listed(interval: int) -> int:
+        found = estimated(objective=rewarded(eval_interval=interval), validation=ROWS).disk
+        assert found is not None
+        for_resume = 2 * found.checkpoint_bytes
+        return round((found.checkpoints_bytes - for_resume) / (found.checkpoint_bytes + found.result_bytes))
+
+    assert (listed(250), listed(100)) == (2, 3)
+
+
 def test_rewards_promise_no_time_and_say_why() -> None:
     found = estimated(objective=rewarded(), validation=ROWS)
     assert on(found, "h100").fits

@@ -32,7 +32,8 @@ def write(trainee: Trainee, folder: Path) -> None:
     trained = SimpleNamespace(
         adapter=trainee.adapter,
         step=trainee.step,
-        at_epoch_end=True,
+        is_promised=True,
+        still_promised=None,
         at_best=False,
         record=TrainingRecord(),
         state=trainee.state,

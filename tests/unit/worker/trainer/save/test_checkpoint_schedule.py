@@ -7,10 +7,10 @@ import pytest
 from worker.trainer.save.checkpoint_schedule import CheckpointSchedule, Position
 
 SECONDS = 60.0
-BEGUN = Position(progress=0, ends_epoch=True, ends_training=False, may_be_published=False)
-STEPPED = Position(progress=1, ends_epoch=False, ends_training=False, may_be_published=False)
+BEGUN = Position(progress=0, is_promised=True, ends_training=False, may_be_published=False)
+STEPPED = Position(progress=1, is_promised=False, ends_training=False, may_be_published=False)
 MILESTONES = [
-    replace(STEPPED, ends_epoch=True),
+    replace(STEPPED, is_promised=True),
     replace(STEPPED, ends_training=True),
     replace(STEPPED, may_be_published=True),
 ]
