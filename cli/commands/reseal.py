@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy import Text, cast, select
 from sqlalchemy.orm import Session
 
-from core.graders.header_values import SEALED
-from core.secrets.grader_headers import resealed
+from core.endpoints.header_values import SEALED
+from core.secrets.endpoint_headers import resealed
 from core.secrets.vault import UnreadableSecret, Vault
 from core.tables import Eval, Job, Project, Secret, WebhookEndpoint
 

@@ -35,7 +35,7 @@ class Teacher:
 class Order:
     """Samples of one job that are to be graded by one grader, or read by one `Teacher`.
 
-    A sample is its number, the item and the text; for a teacher, the tokens of the prompt and of the answer.
+    A sample is its number, the item and the `Sample`; for a teacher, the tokens of prompt and answer.
     `models` has what a server loads for each model that the grader names, or for the teacher. `usage` gets
     the tokens of these models, which also count in the project's usage.
     """

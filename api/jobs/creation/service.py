@@ -32,7 +32,7 @@ from core.evals.validations import create_validation_eval
 from core.jobs import lifecycle
 from core.jobs.events import record_event
 from core.jobs.spec import JobSpec
-from core.secrets.grader_headers import with_sealed_headers
+from core.secrets.endpoint_headers import with_sealed_headers
 from core.secrets.vault import Vault
 from core.settings import Settings
 from core.tables import Job

@@ -14,11 +14,11 @@ from sqlalchemy.orm import Session
 
 from api.jobs.creation.found import Found
 from api.jobs.creation.schemas import CreateJob
+from core.endpoints.header_values import with_hidden_headers
 from core.errors import InvalidRequest
 from core.evals.data_sources import CompletionsDataSource, RunSamplingParams
 from core.evals.results import RunReport
 from core.evals.sampled_rows import SampledRows
-from core.graders.header_values import with_hidden_headers
 from core.jobs.spec import JobSpec
 from core.objectives.reinforcement import GRADER
 from core.tables import Eval, File, Task

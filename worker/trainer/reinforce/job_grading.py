@@ -5,6 +5,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from core.graders.check import judges_of
+from core.graders.sample import Sample
 from core.jobs.spec import JobSpec
 from core.objectives.distillation import Distillation
 from core.objectives.reinforcement import Reinforcement
@@ -37,7 +38,7 @@ class JobGrading:
             named = {objective.teacher: models[objective.teacher]}
             return [self._submit(Teacher(objective.teacher), tokens, named)]
         assert isinstance(objective, Reinforcement)
-        samples = [(number, items[answer.line], answer.text) for number, answer in enumerate(answers)]
+        samples = [(number, items[answer.line], Sample(answer.text)) for number, answer in enumerate(answers)]
         graders = objective.graders if audited else [objective.grader]
         return [self._submit(grader, samples, judges_of([grader], models)) for grader in graders]
 

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
+from core.endpoints.header_values import HIDDEN, MAX_VALUE, SEALED, check_headers, with_hidden_headers
 from core.errors import InvalidRequest
-from core.graders.header_values import HIDDEN, MAX_VALUE, SEALED, check_headers, with_hidden_headers
 from core.graders.schemas import EndpointGrader, Grader
-from core.secrets.grader_headers import Signing, resealed, with_sealed_headers
+from core.secrets.endpoint_headers import Signing, resealed, with_sealed_headers
 from core.secrets.vault import UnreadableSecret, Vault
 
 GRADER: TypeAdapter[Any] = TypeAdapter(Grader)
