@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from core.endpoints.tools import EndpointTool
 from core.graders.schemas import Grader
 from core.objectives.objective import Objective
 from core.objectives.sampling import MOST_GENERATIONS, SamplingOptions
@@ -26,7 +27,9 @@ class Reinforcement(SamplingOptions):
     an answer is than the others to its prompt.
     """
 
-    beside: ClassVar[frozenset[str]] = frozenset({"grader", "audit_grader", "response_format"})
+    beside: ClassVar[frozenset[str]] = frozenset(
+        {"grader", "audit_grader", "response_format", "tools", "max_episode_steps"}
+    )
     automatic: ClassVar[Mapping[str, str]] = {
         **SamplingOptions.automatic,
         "num_generations": "8 times `compute_multiplier`, from 2 to 64",
@@ -38,6 +41,10 @@ class Reinforcement(SamplingOptions):
     audit_grader: Grader | None = None
     """Judges the answers to the validation prompts beside `grader`. Nothing is learnt from it, so it shows
     whether a rising reward is what was meant"""
+    tools: list[EndpointTool] | None = None
+    """The tools whose calls are answered. Rows declare which tools the model may call"""
+    max_episode_steps: Annotated[int, Field(ge=1, le=100)] = 10
+    """Most turns of an answer, each of which but the last ends with calls of `tools`"""
     num_generations: Annotated[int, Field(ge=FEWEST_GENERATIONS, le=MOST_GENERATIONS)] = 8
     """Answers to each prompt of a step"""
     mask_truncated: bool = True

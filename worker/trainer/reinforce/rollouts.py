@@ -14,11 +14,11 @@ from core.objectives.reinforcement import (
 )
 from core.strict_json import finite
 from worker.engine.objectives.policy.advantages import advantages
-from worker.engine.sampler.rollouts import Sampled
 from worker.engine.step.trainee import Trainee
 from worker.trainer.devices.process_group import ProcessGroup
 from worker.trainer.reading.row_items import RowItems
 from worker.trainer.reinforce.answers import AnswerSampler, GradedAnswer
+from worker.trainer.reinforce.episodes import SampledAnswer
 from worker.trainer.reinforce.rewards import details_of, mean_parse_error, mean_reward, rewards_GN
 from worker.trainer.reinforce.sampled_rollouts import FRUITLESS_STEPS, SampledRollouts
 
@@ -40,7 +40,7 @@ class RewardRollouts(SampledRollouts):
         assert isinstance(spec.objective, Reinforcement)
         self._objective = spec.objective
 
-    def _is_masked(self, answer: Sampled) -> bool:
+    def _is_masked(self, answer: SampledAnswer) -> bool:
         return self._objective.mask_truncated and not answer.finished
 
     def _advantages(self, graded: Sequence[GradedAnswer]) -> Sequence[float]:
