@@ -88,6 +88,10 @@ class Episode:
         self._tool_error: str | None = None
 
     @property
+    def is_over(self) -> bool:
+        return not (self.needs_turn or self.waits_for)
+
+    @property
     def end_token(self) -> int:
         """The token that ended the last turn."""
         return int(self._turns[-1].tokens[-1])

@@ -1,0 +1,177 @@
+"""Jobs with reinforcement whose answers call tools: from the request to what the endpoints are sent."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.embedded import EmbeddedServers
+from faults.serving import serving
+from tests.fixtures.models.calling import TOOL, write_calling_base
+from tests.fixtures.models.tiny import TINY
+from tests.fixtures.service.api import Api, Tenant, wait_for
+from tests.fixtures.service.stack import job_api_on
+from tests.fixtures.service.trainer import job_of, running
+
+JOBS = "/v1/fine_tuning/jobs"
+CLOCK = {
+    "type": "function",
+    "function": {
+        "name": TOOL,
+        "description": "Tell the time.",
+        "parameters": {"type": "object", "properties": {"zone": {"type": "integer"}}},
+    },
+}
+CALLED_ONCE = {
+    "type": "python",
+    "name": "called_once",
+    "source": """
+def grade(sample, item):
+    calls = sample["output_tools"]
+    return 1.0 if len(calls) == 1 and calls[0]["function"]["name"] == item["wanted"] else 0.0
+""",
+}
+
+
+@dataclass
+class Clock:
+    """An endpoint that tells the time. It answers with the `statuses` first, one for each request."""
+
+    url: str = ""
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+    status: Callable[[int], int] = lambda _: 200
+
+
+@pytest.fixture
+def clock() -> Iterator[Clock]:
+    clock, lock = Clock(), threading.Lock()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            with lock:
+                clock.asked.append(asked)
+                clock.headers.append({name.lower(): value for name, value in self.headers.items()})
+                status = clock.status(len(clock.asked))
+            output = {"type": "function_call_output", "call_id": asked["call_id"], "output": "noon"}
+            body = json.dumps(output).encode()
+            self.send_response(status)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with serving(Handler) as clock.url:
+        yield clock
+
+
+@pytest.fixture(scope="module")
+def calling_api(
+    servers: EmbeddedServers, database_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Api]:
+    folder: Path = tmp_path_factory.mktemp("base")
+    with job_api_on(servers, database_url, catalog_file=write_calling_base(folder)) as api:
+        yield api
+
+
+def prompts(count: int) -> bytes:
+    rows = [
+        {
+            "messages": [{"role": "user", "content": f"What time is it, {line}?"}],
+            "tools": [CLOCK],
+            "wanted": TOOL,
+        }
+        for line in range(count)
+    ]
+    return "\n".join(map(json.dumps, rows)).encode()
+
+
+def create(tenant: Tenant, tools: list[dict[str, Any]] | None, **options: Any) -> str:
+    hyperparameters = {
+        "n_epochs": 2,
+        "batch_size": 4,
+        "num_generations": 8,
+        "max_completion_tokens": 160,
+        "eval_interval": 4,
+        "eval_samples": 2,
+        "learning_rate_multiplier": 1,
+    }
+    method = {"grader": CALLED_ONCE, "max_episode_steps": 3, "hyperparameters": hyperparameters, **options}
+    if tools is not None:
+        method["tools"] = tools
+    job = tenant.create_job(
+        model=TINY,
+        training_file=tenant.upload(prompts(16)),
+        validation_file=tenant.upload(prompts(6)),
+        method={"type": "reinforcement", "reinforcement": method},
+        training={"learning_rate": 1e-2, "lr_scheduler_type": "constant", "warmup_ratio": 0},
+        seed=3,
+    )
+    return str(job["id"])
+
+
+def finished(api: Api, tenant: Tenant, job_id: str, status: str = "succeeded") -> list[dict[str, Any]]:
+    """Let a job end, and return its metrics."""
+    with running(api):
+        wait_for(lambda: job_of(api, job_id).status not in ("queued", "running"), 240)
+    job = job_of(api, job_id)
+    assert job.status == status, job.error
+    found = tenant.http.get(f"{JOBS}/{job_id}/metrics", params={"after_step": -1}).json()
+    return list(found["data"])
+
+
+def test_answers_go_on_with_what_tools_return_and_only_what_the_model_wrote_is_learnt(
+    calling_api: Api, clock: Clock
+) -> None:
+    tenant = calling_api.tenant()
+    tool = {"name": TOOL, "server_url": f"{clock.url}/time", "headers": {"x-team": "blue"}}
+    job_id = create(tenant, [tool])
+    series = finished(calling_api, tenant, job_id)
+    steps = series[1:]
+    assert {point["policy_gap_max"] for point in steps} == {0.0}, "both compute the same in fp32"
+    assert all(point["tool_calls_mean"] > 0 for point in steps)
+    assert {point["tool_error_mean"] for point in steps} == {0.0}
+    assert all(point["timing"]["step"]["tools"] > 0 for point in steps)
+    rewards = [point["full_valid_mean_reward"] for point in series if "full_valid_mean_reward" in point]
+    assert rewards[-1] > rewards[0], "it learns to call the tool once"
+
+    first = clock.asked[0]
+    assert (first["type"], first["name"], first["id"]) == ("function_call", TOOL, first["call_id"])
+    assert first["item"]["wanted"] == TOOL
+    assert isinstance(json.loads(first["arguments"])["zone"], int)
+    assert clock.headers[0]["x-team"] == "blue"
+    by_answer: dict[str, int] = {}
+    for asked in clock.asked:
+        by_answer[asked["trace_id"]] = by_answer.get(asked["trace_id"], 0) + 1
+    assert max(by_answer.values()) > 1, "all calls of an answer have one trace id"
+
+    (run, *_) = tenant.openai.evals.runs.list(tenant.job(job_id)["eval_id"])
+    items = tenant.openai.evals.runs.output_items.list(run.id, eval_id=run.eval_id)
+    outputs = [item.sample.output for item in items]
+    with_tools = next(output for output in outputs if len(output) > 1)
+    assert [message.role for message in with_tools[:2]] == ["assistant", "tool"]
+    assert with_tools[1].content == "noon"
+
+
+def test_a_call_that_nobody_answers_is_graded(calling_api: Api) -> None:
+    tenant = calling_api.tenant()
+    series = finished(calling_api, tenant, create(tenant, None))
+    assert {point["policy_gap_max"] for point in series[1:]} == {0.0}
+    assert max(point["train_mean_reward"] for point in series[1:]) > 0
+
+
+def test_an_answer_whose_tool_fails_is_taken_out_of_its_group(calling_api: Api, clock: Clock) -> None:
+    clock.status = lambda number: 404 if number % 2 else 302
+    tenant = calling_api.tenant()
+    series = finished(calling_api, tenant, create(tenant, [{"name": TOOL, "server_url": clock.url}]))
+    assert all(0 < point["tool_error_mean"] < 1 for point in series[1:])
+    counted = [point["errors"] for point in series[1:]]
+    assert any("tool_error" in json.dumps(each) for each in counted)
