@@ -11,7 +11,7 @@ from core.objectives.objective import Objective
 from core.objectives.sampling import MOST_GENERATIONS, SamplingOptions
 
 METHOD = "method.reinforcement"
-GRADER, HYPERPARAMETERS = f"{METHOD}.grader", f"{METHOD}.hyperparameters"
+GRADER, HYPERPARAMETERS, TOOLS = f"{METHOD}.grader", f"{METHOD}.hyperparameters", f"{METHOD}.tools"
 IF_TOO_HARD = (
     "take easier prompts, a grader that also rewards a part of the task, or train it by supervised "
     "fine-tuning first"

@@ -19,7 +19,13 @@ from worker.trainer.devices.process_group import ProcessGroup
 from worker.trainer.reading.row_items import RowItems
 from worker.trainer.reinforce.answers import AnswerSampler, GradedAnswer
 from worker.trainer.reinforce.episodes import SampledAnswer
-from worker.trainer.reinforce.rewards import details_of, mean_parse_error, mean_reward, rewards_GN
+from worker.trainer.reinforce.rewards import (
+    details_of,
+    mean_parse_error,
+    mean_reward,
+    rewards_GN,
+    tool_measures,
+)
 from worker.trainer.reinforce.sampled_rollouts import FRUITLESS_STEPS, SampledRollouts
 
 
@@ -73,5 +79,6 @@ class RewardRollouts(SampledRollouts):
             "train_mean_parse_error": mean_parse_error(graded),
             "groups_without_variance": len(rewards) - varied,
             "groups": len(rewards),
+            **tool_measures(graded, self._objective),
             **details_of(graded, "train", [self._objective.grader]),
         }

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from core.errors import JobError
 from core.jobs.spec import JobSpec
+from core.objectives.reinforcement import TOOLS
 from core.objectives.sampling import SamplingOptions
 from worker.engine.batch.dropout import step_seed
 from worker.engine.step.passes import Abandoned
@@ -136,11 +137,13 @@ class SampledRollouts(ABC):
             return
         if not self._all_failed:
             raise self._nothing_to_learn(graded)
+        first, judge = graded[0], (self.judge, self.judge_failed, self.judge_at)
+        name, code, at = judge if first.answer.tool_error is None else ("tool", "tool_failed", TOOLS)
         reason = (
-            f"The {self.judge} has failed for every answer of the first {FRUITLESS_STEPS} steps. The first "
-            f"of the last step: {graded[0].grade.message}"
+            f"The {name} has failed for every answer of the first {FRUITLESS_STEPS} steps. The first of the "
+            f"last step: {first.grade.message}"
         )
-        raise JobError(self.judge_failed, reason, self.judge_at)
+        raise JobError(code, reason, at)
 
     def _is_masked(self, answer: SampledAnswer) -> bool:  # noqa: ARG002 - for those that mask some
         """Return whether nothing is learnt from the answer, whatever its grade is."""
