@@ -11,7 +11,9 @@ from core.objectives.objective import Objective
 from core.objectives.sampling import MOST_GENERATIONS, SamplingOptions
 
 METHOD = "method.reinforcement"
-GRADER, HYPERPARAMETERS, TOOLS = f"{METHOD}.grader", f"{METHOD}.hyperparameters", f"{METHOD}.tools"
+GRADER, HYPERPARAMETERS = f"{METHOD}.grader", f"{METHOD}.hyperparameters"
+TOOLS = f"{METHOD}.tools"
+MOST_TOOLS = 64
 IF_TOO_HARD = (
     "take easier prompts, a grader that also rewards a part of the task, or train it by supervised "
     "fine-tuning first"
@@ -28,7 +30,7 @@ class Reinforcement(SamplingOptions):
     """
 
     beside: ClassVar[frozenset[str]] = frozenset(
-        {"grader", "audit_grader", "response_format", "tools", "max_episode_steps"}
+        {"grader", "audit_grader", "tools", "max_episode_steps", "response_format"}
     )
     automatic: ClassVar[Mapping[str, str]] = {
         **SamplingOptions.automatic,
@@ -41,10 +43,11 @@ class Reinforcement(SamplingOptions):
     audit_grader: Grader | None = None
     """Judges the answers to the validation prompts beside `grader`. Nothing is learnt from it, so it shows
     whether a rising reward is what was meant"""
-    tools: list[EndpointTool] | None = None
-    """The tools whose calls are answered. Rows declare which tools the model may call"""
+    tools: Annotated[list[EndpointTool], Field(max_length=MOST_TOOLS)] | None = None
+    """The tools whose calls are answered by a URL, by the names that rows declare. A call of any other tool
+    ends the answer"""
     max_episode_steps: Annotated[int, Field(ge=1, le=100)] = 10
-    """Most turns of an answer, each of which but the last ends with calls of `tools`"""
+    """Most turns of the model in an answer: one, and one more after the outputs of the tools that it calls"""
     num_generations: Annotated[int, Field(ge=FEWEST_GENERATIONS, le=MOST_GENERATIONS)] = 8
     """Answers to each prompt of a step"""
     mask_truncated: bool = True

@@ -20,6 +20,7 @@ from api.jobs.creation.reinforcement import (
     refuse_beside_sampling,
     refuse_long_answers,
     refuse_stop_without_audit,
+    refuse_tools,
     refuse_unlike_policies,
 )
 from api.jobs.creation.schemas import CreateJob
@@ -103,6 +104,7 @@ def resolve(
     refuse(request, found, settings)
     if request.objective.samples_answers:
         refuse_beside_sampling(request, sweep is not None, settings)
+        refuse_tools(request, found, settings)
     refuse_options(request, found, sweep)
     spec = specification_of(request, found, sweep)
     if spec.sampled_tokens:
