@@ -14,6 +14,7 @@ from cli.embedded import EmbeddedServers
 from faults.serving import serving
 from tests.fixtures.models.calling import TOOL, write_calling_base
 from tests.fixtures.models.tiny import TINY
+from tests.fixtures.processes.resting import resting
 from tests.fixtures.service.api import Api, Tenant, wait_for
 from tests.fixtures.service.stack import job_api_on
 from tests.fixtures.service.trainer import job_of, running
@@ -40,17 +41,21 @@ def grade(sample, item):
 
 @dataclass
 class Clock:
-    """An endpoint that tells the time. It answers with the `statuses` first, one for each request."""
+    """An endpoint that tells the time."""
 
     url: str = ""
     asked: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     status: Callable[[int], int] = lambda _: 200
+    """Takes the number of the request, from 1"""
+    released: threading.Event = field(default_factory=threading.Event)
+    """Requests wait for it"""
 
 
 @pytest.fixture
 def clock() -> Iterator[Clock]:
     clock, lock = Clock(), threading.Lock()
+    clock.released.set()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -59,6 +64,7 @@ def clock() -> Iterator[Clock]:
                 clock.asked.append(asked)
                 clock.headers.append({name.lower(): value for name, value in self.headers.items()})
                 status = clock.status(len(clock.asked))
+            clock.released.wait()
             output = {"type": "function_call_output", "call_id": asked["call_id"], "output": "noon"}
             body = json.dumps(output).encode()
             self.send_response(status)
@@ -71,6 +77,7 @@ def clock() -> Iterator[Clock]:
 
     with serving(Handler) as clock.url:
         yield clock
+        clock.released.set()
 
 
 @pytest.fixture(scope="module")
@@ -119,12 +126,12 @@ def create(tenant: Tenant, tools: list[dict[str, Any]] | None, **options: Any) -
     return str(job["id"])
 
 
-def finished(api: Api, tenant: Tenant, job_id: str, status: str = "succeeded") -> list[dict[str, Any]]:
+def finished(api: Api, tenant: Tenant, job_id: str) -> list[dict[str, Any]]:
     """Let a job end, and return its metrics."""
     with running(api):
         wait_for(lambda: job_of(api, job_id).status not in ("queued", "running"), 240)
     job = job_of(api, job_id)
-    assert job.status == status, job.error
+    assert job.status == "succeeded", job.error
     found = tenant.http.get(f"{JOBS}/{job_id}/metrics", params={"after_step": -1}).json()
     return list(found["data"])
 
@@ -181,3 +188,33 @@ def test_an_answer_whose_tool_fails_is_taken_out_of_its_group(calling_api: Api, 
     assert all(0 < point["tool_error_mean"] < 1 for point in series[1:])
     graders = [point["errors"]["graders"][0] for point in series[1:]]
     assert {grader["train_grader_error_mean"] for grader in graders} == {0.0}, "it is not the grader's fault"
+
+
+@pytest.mark.exhaustive
+def test_a_job_that_is_resumed_makes_the_same_calls_and_learns_the_same(
+    calling_api: Api, clock: Clock
+) -> None:
+    tenant = calling_api.tenant()
+    tools = [{"name": TOOL, "server_url": clock.url}]
+    told = ("train_loss", "train_mean_reward", "tool_calls_mean", "full_valid_mean_reward")
+    expected = finished(calling_api, tenant, create(tenant, tools))
+    whole = sorted(asked["call_id"] for asked in clock.asked)
+    clock.asked.clear()
+    resumed = create(tenant, tools)
+    with resting(0.2), running(calling_api):
+        wait_for(lambda: tenant.job(resumed)["progress"]["step"] >= 3, 240)
+    found = finished(calling_api, tenant, resumed)
+    assert [{name: point.get(name) for name in told} for point in found] == [
+        {name: point.get(name) for name in told} for point in expected
+    ]
+    assert {*whole} == {asked["call_id"] for asked in clock.asked}
+
+
+def test_a_job_that_waits_for_a_tool_can_be_cancelled(calling_api: Api, clock: Clock) -> None:
+    clock.released.clear()
+    tenant = calling_api.tenant()
+    job_id = create(tenant, [{"name": TOOL, "server_url": clock.url}])
+    with running(calling_api):
+        wait_for(lambda: clock.asked, 120)
+        tenant.http.post(f"{JOBS}/{job_id}/cancel").raise_for_status()
+        wait_for(lambda: job_of(calling_api, job_id).status == "cancelled", 30)
