@@ -78,7 +78,7 @@ from core.access.rates import Counters
 from core.catalog import offered_models
 from core.database import create_database, reading_sessions, session_factory
 from core.egress import Egress
-from core.graders.endpoint import EndpointGraders
+from core.endpoints.asking import Endpoints
 from core.graders.processes import SECONDS as GRADER_SECONDS
 from core.graders.processes import GraderProcesses
 from core.jobs.dispatch import HintSender, create_celery
@@ -195,7 +195,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.imports = ImportsInWork(sessions, settings.chat_wait_seconds)
     app.state.grader_processes = GraderProcesses(settings.python_sandbox)
     app.state.egress = egress = Egress(settings.egress_allow)
-    app.state.endpoint_graders = EndpointGraders(
+    app.state.endpoints = Endpoints(
         egress, settings.grading_at_once, settings.endpoint_grader_seconds, GRADER_SECONDS
     )
     app.state.positions = positions = QueuePositions(reading)

@@ -31,7 +31,7 @@ from tests.fixtures.engine.training import make_spec
 from worker.engine.adapters.adapter import Adapter
 from worker.engine.adapters.attach import attach
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.sampler.rollouts import Generation, Sampled, generate_rollouts
+from worker.engine.sampler.rollouts import Generation, Sampled, first_turns, generate_rollouts
 from worker.rows.row import Row
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
@@ -54,9 +54,11 @@ def measured(given: argparse.Namespace) -> dict[str, Any]:
     base = ResidentBase(entry, given.base, "", torch.device("cpu"))
     adapter, prompts = random_adapter(base), prompts_of(base, given.prompts)
     asked = Generation(given.count, given.tokens, seed=1)
-    generate_rollouts(base, adapter, prompts[:1], Generation(1, 2, 1), STEP_TOKENS)  # builds the step
+    generate_rollouts(
+        base, adapter, first_turns(prompts[:1], Generation(1, 2, 1)), STEP_TOKENS
+    )  # builds the step
     began, cpu = time.perf_counter(), time.process_time()
-    sampled = generate_rollouts(base, adapter, prompts, asked, STEP_TOKENS)
+    sampled = generate_rollouts(base, adapter, first_turns(prompts, asked), STEP_TOKENS)
     seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
     made = sum(len(each.tokens) for each in sampled)
     began = time.perf_counter()

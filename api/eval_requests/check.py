@@ -4,12 +4,12 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from api.eval_requests.endpoint_check import check_endpoint
 from core.egress import Egress
 from core.errors import InvalidRequest
 from core.evals.criteria import Criterion, ExactMatch, FieldF1, LabelF1
 from core.evals.data_sources import MOST_SEED
 from core.graders.check import check, check_template
-from core.graders.endpoint import check_endpoint
 from core.graders.python.sandbox import Sandbox
 from core.graders.schemas import (
     EndpointGrader,

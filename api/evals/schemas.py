@@ -11,8 +11,8 @@ from api.eval_requests.data_source_configs import (
     row_schema,
 )
 from api.schemas import Identified, UnixSeconds, from_row
+from core.endpoints.header_values import with_hidden_headers
 from core.evals.criteria import MAX_CRITERIA, Criterion
-from core.graders.header_values import with_hidden_headers
 from core.options import Metadata, Options
 from core.tables import Eval
 

@@ -19,7 +19,7 @@ from core.egress import Egress
 from core.errors import InvalidRequest
 from core.evals.evals import count, create_eval, no_such_eval
 from core.ids import id_pattern
-from core.secrets.grader_headers import with_sealed_headers
+from core.secrets.endpoint_headers import with_sealed_headers
 from core.secrets.vault import Vault
 from core.settings import Settings
 from core.tables import Eval, Task

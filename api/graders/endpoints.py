@@ -11,6 +11,7 @@ from api.graders.schemas import GraderRun, RunGrader, ValidatedGrader, ValidateG
 from api.http.routers import feature
 from core.errors import InvalidRequest, TooLarge
 from core.graders.check import check
+from core.graders.sample import Sample
 
 router = feature("/v1/fine_tuning/alpha/graders", "Graders", InvalidRequest, TooLarge)
 
@@ -23,7 +24,7 @@ async def run_grader(
 
     If the sample cannot be graded, the reward is 0, and `metadata.errors` says what is wrong.
     """
-    grade = await graders.run(caller.project_id, body.grader, body.item, body.model_sample)
+    grade = await graders.run(caller.project_id, body.grader, body.item, Sample(body.model_sample))
     return GraderRun.of(body.grader, grade)
 
 

@@ -9,12 +9,14 @@ from fastapi import Depends
 
 from api.dependencies import Outgoing, Secrets, Sessions, component
 from api.eval_requests.check import check_endpoints
+from core.endpoints.asking import Endpoints
 from core.graders.check import check, graders_of, own_graders
-from core.graders.endpoint import ENDPOINT_FAULT, EndpointFailed, EndpointGraders
+from core.graders.endpoint import ENDPOINT_FAULT, EndpointFailed, scores
 from core.graders.grade import Grade
 from core.graders.processes import GraderProcesses
+from core.graders.sample import Sample
 from core.graders.schemas import EndpointGrader
-from core.secrets.grader_headers import Signing
+from core.secrets.endpoint_headers import Signing
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,10 @@ class Graders:
     sessions: Sessions
     vault: Secrets
     egress: Outgoing
-    endpoints: Annotated[EndpointGraders, Depends(component("endpoint_graders"))]
+    endpoints: Annotated[Endpoints, Depends(component("endpoints"))]
     processes: Annotated[GraderProcesses, Depends(component("grader_processes"))]
 
-    async def run(self, project_id: str, grader: Any, item: Any, sample: str) -> Grade:
+    async def run(self, project_id: str, grader: Any, item: Any, sample: Sample) -> Grade:
         """Return the grade of a sample.
 
         Raises InvalidRequest if the grader cannot be run, and Unavailable.
@@ -42,7 +44,7 @@ class Graders:
         signing = await to_thread.run_sync(self._signing, project_id)
         named = {name: (each, signing.credentials(self.vault, each)) for name, each in asked.items()}
         try:
-            known = await self.endpoints.scores(named, item, sample, project_id)
+            known = await scores(self.endpoints, named, item, sample, project_id)
             grade = await self.processes.grade(grader, item, sample, known)
         except EndpointFailed as error:
             grade = Grade(fault=ENDPOINT_FAULT, details=str(error))

@@ -12,10 +12,10 @@ from api.jobs.queries import JobRow
 from api.schemas import Deleted, Identified, Seconds, from_row, unix_seconds
 from core.datasets.checks.report import DataFinding
 from core.datasets.preparation.requests import Augmentation
+from core.endpoints.header_values import with_hidden_headers
 from core.estimates.job.report import Estimate
 from core.evals.evaluation import Evaluation
 from core.evals.validations import eval_of
-from core.graders.header_values import with_hidden_headers
 from core.jobs.integrations import Integration
 from core.jobs.lineage import lineage_of
 from core.jobs.measured import Measured

@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy import Text, cast, select
 from sqlalchemy.orm import Session
 
-from core.graders.header_values import SEALED
-from core.secrets.grader_headers import resealed
+from core.endpoints.header_values import SEALED
+from core.secrets.endpoint_headers import resealed
 from core.secrets.vault import UnreadableSecret, Vault
 from core.tables import Eval, Job, Project, Secret, WebhookEndpoint
 
@@ -25,7 +25,7 @@ class Resealed:
     def add(self, vault: Vault, row: Any, columns: tuple[str, ...], name: str) -> None:
         """Encrypt all of `columns` again, or none of them if one cannot be decrypted.
 
-        A column holds an encrypted text, or JSON with graders. `name` describes the row for people.
+        A column holds an encrypted text, or JSON with endpoints. `name` describes the row for people.
         """
         stored = {column: value for column in columns if (value := getattr(row, column)) is not None}
         try:
@@ -51,15 +51,15 @@ def reseal_all(session: Session, vault: Vault) -> Resealed:
     for endpoint, project in session.execute(endpoints.with_for_update(of=WebhookEndpoint)):
         name = f"webhook endpoint {endpoint.id} of project {project}"
         done.add(vault, endpoint, ("sealed_secret", "former_sealed_secret"), name)
-    _reseal_graders(session, vault, done)
+    _reseal_endpoints(session, vault, done)
     return done
 
 
-def _reseal_graders(session: Session, vault: Vault, done: Resealed) -> None:
-    """Encrypt the headers of graders again: those of evals, and those of jobs."""
+def _reseal_endpoints(session: Session, vault: Vault, done: Resealed) -> None:
+    """Encrypt the headers of graders and tools again: those of evals, and those of jobs."""
     evals = select(Eval).where(cast(Eval.criteria, Text).contains(SEALED))
     for row in session.scalars(evals.with_for_update()):
-        done.add(vault, row, ("criteria",), f"graders of eval {row.id}")
+        done.add(vault, row, ("criteria",), f"endpoints of eval {row.id}")
     jobs = select(Job).where(cast(Job.spec, Text).contains(SEALED))
     for job in session.scalars(jobs.with_for_update()):
-        done.add(vault, job, ("spec",), f"graders of job {job.id}")
+        done.add(vault, job, ("spec",), f"endpoints of job {job.id}")

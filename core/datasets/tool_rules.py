@@ -30,10 +30,13 @@ def tools_of(row: dict[str, Any]) -> list[dict[str, Any]]:
     return found or []
 
 
-def parsed_arguments(call: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a checked call as an object."""
-    found: dict[str, Any] = json.loads(call["function"]["arguments"])
-    return found
+def parsed_arguments(call: dict[str, Any]) -> Any:
+    """Return the arguments of a call as templates take them: an object, or the text if it is not JSON."""
+    text = call["function"]["arguments"]
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 def tool_findings(holder: dict[str, Any], prefix: str) -> Iterator[Finding]:

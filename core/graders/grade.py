@@ -10,7 +10,8 @@ from core.errors import InvalidRequest
 from core.graders.check import DEFAULT_SANDBOX, TextGrader, check, formula_of, own_graders
 from core.graders.formula import FormulaError
 from core.graders.python.running import score as python_score
-from core.graders.python.sandbox import GraderFailed, Sandbox, SandboxFailed, given, out_of_time
+from core.graders.python.sandbox import GraderFailed, Sandbox, SandboxFailed, out_of_time
+from core.graders.sample import NoJson, Sample, given
 from core.graders.schemas import (
     MAX_COMPARED,
     MAX_GIVEN,
@@ -20,7 +21,7 @@ from core.graders.schemas import (
     StringCheckGrader,
 )
 from core.graders.similarity import similarity
-from core.graders.templates import NoJson, Sample, TooLong, UnknownVariable, render
+from core.graders.templates import TooLong, UnknownVariable, render
 
 Fault = Literal[
     "invalid_variable_error",
@@ -59,7 +60,7 @@ class Grade:
 def grade(
     grader: Any,
     item: Any,
-    sample: str,
+    sample: Sample,
     known: Mapping[str, float] = NOTHING,
     sandbox: Sandbox = DEFAULT_SANDBOX,
 ) -> Grade:
@@ -75,7 +76,7 @@ def grade(
     started = time.perf_counter()
     made = Grade(scores=dict(known))
     try:
-        for name, (text, reference) in _texts(comparing, item, Sample(sample)).items():
+        for name, (text, reference) in _texts(comparing, item, sample).items():
             made.scores[name] = _score(comparing[name], text, reference)
         if codes:
             _run_codes(codes, item, sample, sandbox, made)
@@ -95,7 +96,9 @@ def _reward(grader: Any, scores: Mapping[str, float]) -> float:
     return formula_of(grader).value(scores) if isinstance(grader, MultiGrader) else scores[grader.name]
 
 
-def _run_codes(codes: dict[str, PythonGrader], item: Any, sample: str, sandbox: Sandbox, made: Grade) -> None:
+def _run_codes(
+    codes: dict[str, PythonGrader], item: Any, sample: Sample, sandbox: Sandbox, made: Grade
+) -> None:
     """Add the scores of Python graders to a grade, up to the first one that fails. They share the time."""
     both = given(sample, item)
     if len(both) > MAX_GIVEN:

@@ -12,11 +12,14 @@ import psutil
 from core.errors import InvalidRequest
 from core.graders.grade import Grade, grade
 from core.graders.python.sandbox import Sandbox
+from core.graders.sample import Sample
 
 MEMORY = 512 * 1024**2  # bytes that may be added to those that the process has before its first sample
 
 
-def grade_apart(grader: Any, item: Any, sample: str, known: Mapping[str, float], sandbox: Sandbox) -> Grade:
+def grade_apart(
+    grader: Any, item: Any, sample: Sample, known: Mapping[str, float], sandbox: Sandbox
+) -> Grade:
     """Return the grade of one sample.
 
     Raises InvalidRequest as `grade` does, and also if the sample takes too much memory.

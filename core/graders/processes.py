@@ -14,6 +14,7 @@ from core.graders.check import DEFAULT_SANDBOX, graders_of
 from core.graders.grade import NOTHING, Grade
 from core.graders.grader_process import grade_apart
 from core.graders.python.sandbox import Sandbox
+from core.graders.sample import Sample
 from core.graders.schemas import PythonGrader
 
 AT_ONCE = 2  # runs; further runs wait, in the order in which they came
@@ -31,7 +32,9 @@ class GraderProcesses:
         self._running: set[CancelScope] = set()
         self._closed = False
 
-    async def grade(self, grader: Any, item: Any, sample: str, known: Mapping[str, float] = NOTHING) -> Grade:
+    async def grade(
+        self, grader: Any, item: Any, sample: Sample, known: Mapping[str, float] = NOTHING
+    ) -> Grade:
         """Return the grade of one sample. `known` has the scores that models and endpoints gave.
 
         Raises InvalidRequest if the sample cannot be graded by the grader, and Unavailable if a run was
@@ -71,7 +74,7 @@ class GraderProcesses:
             scope.cancel()
 
 
-async def _run(grader: Any, item: Any, sample: str, known: dict[str, float], sandbox: Sandbox) -> Grade:
+async def _run(grader: Any, item: Any, sample: Sample, known: dict[str, float], sandbox: Sandbox) -> Grade:
     """Grade in a process, which is killed if the caller is cancelled."""
     # `GraderProcesses` limits the runs, so AnyIO need not do it too.
     return await to_process.run_sync(

@@ -1,10 +1,10 @@
 """The graders that a client can declare, in OpenAI's form."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from core.graders.header_values import HeaderName, HeaderValue
+from core.endpoints.schemas import Address, Endpoint
 from core.options import Options
 
 MAX_TEXT = 65_536  # characters; the time to compare two texts can grow with the product of their lengths
@@ -14,7 +14,6 @@ MAX_GRADERS = 32
 MAX_GIVEN = 1024**2  # characters of the sample and the item that a Python grader is given, as JSON
 MAX_SOURCE = 256 * 1024  # characters of a Python grader's source, and bytes as well
 IMAGE_TAGS = ("2025-05-08",)  # OpenAI's images for Python graders
-MAX_HEADERS = 32
 MAX_RATE = 10_000  # requests a second
 
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
@@ -137,21 +136,14 @@ class LabelModelGrader(Options):
 ModelGrader = ScoreModelGrader | LabelModelGrader
 
 
-class EndpointGrader(Options):
+class EndpointGrader(Endpoint):
     """A grader that asks a URL for the score of each sample, in Azure's form."""
+
+    address_field: ClassVar[str] = "url"
 
     type: Literal["endpoint"]
     name: Name
-    url: Annotated[
-        str, Field(min_length=1, max_length=2048, description="An https URL with a public address")
-    ]
-    headers: Annotated[
-        dict[HeaderName, HeaderValue] | None,
-        Field(
-            max_length=MAX_HEADERS,
-            description="Headers of each request, such as `authorization`. No answer shows their values",
-        ),
-    ] = None
+    url: Address
     rate_limit: Annotated[
         int | None, Field(ge=1, le=MAX_RATE, description="The most requests per second. Null: no limit")
     ] = None
@@ -161,6 +153,11 @@ class EndpointGrader(Options):
             description="The lowest score with which a row of an eval passes. Null: every judged row passes"
         ),
     ] = None
+
+    @property
+    def most_per_second(self) -> int | None:
+        """The rate limit."""
+        return self.rate_limit
 
 
 SingleGrader = Annotated[

@@ -7,8 +7,9 @@ expressions, so a client's template can only name a value.
 import json
 import re
 from collections.abc import Iterator
-from functools import cached_property
 from typing import Any
+
+from core.graders.sample import Sample
 
 BRACES = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 PATH = re.compile(r"(item|sample)((?:\.[A-Za-z_]\w*|\[\d{1,6}\]|\[\"[^\"\]]*\"\]|\['[^'\]]*'\])*)")
@@ -19,33 +20,8 @@ class UnknownVariable(Exception):
     """A path leads to no value in this item or sample; str() is the path."""
 
 
-class NoJson(Exception):
-    """The template names `sample.output_json`, and the sample is not JSON."""
-
-
 class TooLong(Exception):
     """The rendered text has more characters than allowed."""
-
-
-class Sample:
-    """The value `sample` of a template. Its JSON is parsed once, however often templates name it."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def __getitem__(self, name: str) -> Any:
-        if name == "output_text":
-            return self._text
-        if name == "output_json":
-            return self._json
-        raise KeyError(name)
-
-    @cached_property
-    def _json(self) -> Any:
-        try:
-            return json.loads(self._text)
-        except (ValueError, RecursionError) as error:
-            raise NoJson from error
 
 
 def malformed(template: str) -> str | None:
@@ -56,8 +32,9 @@ def malformed(template: str) -> str | None:
 def render(template: str, item: Any, sample: Sample, max_length: int) -> str:
     """Return the template with the values in place of the paths.
 
-    A value that is not a string is written as JSON. Raises UnknownVariable, NoJson, and TooLong as soon as
-    there are more than `max_length` characters.
+    A value that is not a string is written as JSON. Raises UnknownVariable; NoJson if the template
+    names the JSON of a sample that is none; and TooLong as soon as there are more than `max_length`
+    characters.
     """
     pieces, length = [], 0
     for piece in _pieces(template, item, sample):

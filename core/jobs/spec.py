@@ -12,9 +12,9 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from core.catalog import Precision
 from core.datasets.preparation.requests import Preparation
+from core.endpoints.header_values import with_hidden_headers
 from core.errors import TuneryError
 from core.evals.evaluation import Evaluation
-from core.graders.header_values import with_hidden_headers
 from core.jobs.ancestor import Ancestor
 from core.jobs.search import CandidateSearch, CandidateSpec
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter

@@ -5,12 +5,15 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from core.endpoints.tools import EndpointTool
 from core.graders.schemas import Grader
 from core.objectives.objective import Objective
 from core.objectives.sampling import MOST_GENERATIONS, SamplingOptions
 
 METHOD = "method.reinforcement"
 GRADER, HYPERPARAMETERS = f"{METHOD}.grader", f"{METHOD}.hyperparameters"
+TOOLS = f"{METHOD}.tools"
+MOST_TOOLS = 64
 IF_TOO_HARD = (
     "take easier prompts, a grader that also rewards a part of the task, or train it by supervised "
     "fine-tuning first"
@@ -26,7 +29,9 @@ class Reinforcement(SamplingOptions):
     an answer is than the others to its prompt.
     """
 
-    beside: ClassVar[frozenset[str]] = frozenset({"grader", "audit_grader", "response_format"})
+    beside: ClassVar[frozenset[str]] = frozenset(
+        {"grader", "audit_grader", "tools", "max_episode_steps", "response_format"}
+    )
     automatic: ClassVar[Mapping[str, str]] = {
         **SamplingOptions.automatic,
         "num_generations": "8 times `compute_multiplier`, from 2 to 64",
@@ -38,6 +43,11 @@ class Reinforcement(SamplingOptions):
     audit_grader: Grader | None = None
     """Judges the answers to the validation prompts beside `grader`. Nothing is learnt from it, so it shows
     whether a rising reward is what was meant"""
+    tools: Annotated[list[EndpointTool], Field(max_length=MOST_TOOLS)] | None = None
+    """The tools whose calls are answered by a URL, by the names that rows declare. A call of any other tool
+    ends the answer"""
+    max_episode_steps: Annotated[int, Field(ge=1, le=100)] = 10
+    """Most turns of the model in an answer: one, and one more after the outputs of the tools that it calls"""
     num_generations: Annotated[int, Field(ge=FEWEST_GENERATIONS, le=MOST_GENERATIONS)] = 8
     """Answers to each prompt of a step"""
     mask_truncated: bool = True

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session, sessionmaker
@@ -16,10 +17,11 @@ from sqlalchemy.orm import Session, sessionmaker
 from core.settings import Settings
 
 if TYPE_CHECKING:  # for a trainer that grades nothing
+    from core.endpoints.tools import EndpointTool
     from core.serving.served_model import ServedModel
     from worker.grading.desks import Desks
-    from worker.grading.sample_grader import Graded
     from worker.grading.usage import UsageSums
+    from worker.rendering.renderer import Renderer
 
 CLOSE_SECONDS = 10.0
 
@@ -32,10 +34,22 @@ class Teacher:
 
 
 @dataclass(frozen=True)
-class Order:
-    """Samples of one job that are to be graded by one grader, or read by one `Teacher`.
+class Tools:
+    """Tools by their names, which take the place of a grader: they answer calls instead of giving grades.
 
-    A sample is its number, the item and the text; for a teacher, the tokens of the prompt and of the answer.
+    The folder has the tokenizer with which their results are rendered.
+    """
+
+    by_name: "Mapping[str, EndpointTool]"
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Order:
+    """Samples of one job that are to be graded by one grader, read by one `Teacher`, or to call `Tools`.
+
+    A sample is the arguments of what judges it: see `SampleGrader.grade`, `TeacherReader.read` and
+    `ToolCaller.call`.
     `models` has what a server loads for each model that the grader names, or for the teacher. `usage` gets
     the tokens of these models, which also count in the project's usage.
     """
@@ -51,8 +65,11 @@ class Order:
 class GradingThread:
     """The thread. Any thread may call."""
 
-    def __init__(self, settings: Settings, sessions: sessionmaker[Session]) -> None:
-        self._settings, self._sessions = settings, sessions
+    def __init__(
+        self, settings: Settings, sessions: sessionmaker[Session], renderer: "Renderer | None" = None
+    ) -> None:
+        """`renderer` is for what tools return: without one, no `Tools` can be called."""
+        self._settings, self._sessions, self._renderer = settings, sessions, renderer
         self._lock = threading.Lock()
         self._runner: asyncio.Runner | None = None
         self._thread = threading.Thread(target=self._run, name="grading", daemon=True)
@@ -68,12 +85,12 @@ class GradingThread:
         *,
         models: "Mapping[str, ServedModel] | None" = None,
         usage: "UsageSums | None" = None,
-    ) -> "Future[list[Graded]]":
-        """Begin to grade samples, and return their grades as a future, in the order of the samples.
+    ) -> "Future[list[Any]]":
+        """Begin to judge samples, and return the outcomes as a future, in the order of the samples.
 
-        See `Order` for the arguments. At most `grading_at_once` samples of a job are graded at once, and no
-        job waits for the graders of another one. The future can be cancelled. It raises JobError and
-        OutsideFault if no sample can be graded, and what the database raises.
+        They are grades, or the results of tools. See `Order` for the arguments. At most `grading_at_once`
+        samples of a job are judged at once, and no job waits for another one. The future can be cancelled.
+        It raises JobError and OutsideFault if no sample can be judged, and what the database raises.
         """
         order = Order(job_id, project_id, grader, samples, models or {}, usage)
         return asyncio.run_coroutine_threadsafe(self._graded(order), self._started())
@@ -113,11 +130,11 @@ class GradingThread:
         if self._desks is not None:
             await self._desks.close()
 
-    async def _graded(self, order: Order) -> "list[Graded]":
+    async def _graded(self, order: Order) -> list[Any]:
         if self._desks is None:
             from worker.grading.desks import Desks
 
-            self._desks = Desks(self._settings, self._sessions)
+            self._desks = Desks(self._settings, self._sessions, self._renderer)
         return await self._desks.grade(order)
 
     async def _left(self, job_id: str) -> None:

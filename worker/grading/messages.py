@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from core.graders.sample import NoJson, Sample
 from core.graders.schemas import InputText, Message, OutputText
-from core.graders.templates import NoJson, Sample, TooLong, UnknownVariable, malformed, render
+from core.graders.templates import TooLong, UnknownVariable, malformed, render
 from worker.grading.row_failed import RowFailed
 
 MAX_PROMPT = 1_000_000  # characters of one text; the model's own limit is lower

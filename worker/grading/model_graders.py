@@ -7,8 +7,8 @@ import json
 from math import ceil, log10
 from typing import Any, NamedTuple
 
+from core.graders.sample import Sample
 from core.graders.schemas import LabelModelGrader, ModelGrader, ScoreModelGrader
-from core.graders.templates import Sample
 from core.serving.served_model import ServedModel
 from worker.grading.answers import answer
 from worker.grading.asking import Asking

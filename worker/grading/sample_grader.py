@@ -7,8 +7,8 @@ from typing import Any
 from core.errors import InvalidRequest, Unavailable
 from core.graders.check import graders_of
 from core.graders.processes import GraderProcesses
+from core.graders.sample import Sample
 from core.graders.schemas import EndpointGrader, LabelModelGrader, ModelGrader, ScoreModelGrader
-from core.graders.templates import Sample
 from worker.grading.model_graders import ModelGraders, Opinion
 from worker.grading.project_endpoints import ProjectEndpoints
 from worker.grading.row_failed import RowFailed
@@ -62,7 +62,7 @@ class SampleGrader:
         self._processes, self._endpoints, self._models = processes, endpoints, models
 
     async def grade(
-        self, grader: Any, index: int, item: dict[str, Any], text: str, usage: UsageSums
+        self, grader: Any, index: int, item: dict[str, Any], sample: Sample, usage: UsageSums
     ) -> Graded:
         """Return the grade of a sample, also if the grader fails.
 
@@ -70,12 +70,12 @@ class SampleGrader:
         tokens. Raises JobError and OutsideFault if no sample could be graded: see `Asking.ask`.
         """
         try:
-            return await self.judge(grader, index, item, text, usage)
+            return await self.judge(grader, index, item, sample, usage)
         except RowFailed as error:
             return Graded(0.0, error.code, error.message)
 
     async def judge(
-        self, grader: Any, index: int, item: dict[str, Any], text: str, usage: UsageSums
+        self, grader: Any, index: int, item: dict[str, Any], sample: Sample, usage: UsageSums
     ) -> Graded:
         """Return the grade of a sample, whose fault can only be the sample's own.
 
@@ -85,15 +85,15 @@ class SampleGrader:
         opinions: dict[str, Opinion] = {}
         for name, part in parts.items():
             if isinstance(part, ModelGrader):
-                opinions[name] = await self._opinion(part, index, item, text, usage)
+                opinions[name] = await self._opinion(part, index, item, sample, usage)
         samples = {name: opinion.sample for name, opinion in opinions.items()} or None
         known = {name: opinion.score for name, opinion in opinions.items()}
         asked = {name: part for name, part in parts.items() if isinstance(part, EndpointGrader)}
-        known |= await self._endpoints.scores(asked, item, text)
+        known |= await self._endpoints.scores(asked, item, sample)
         if isinstance(grader, LabelModelGrader | ScoreModelGrader | EndpointGrader):
             return Graded(known[grader.name], samples=samples)
         try:
-            grade = await self._processes.grade(grader, item, text, known)
+            grade = await self._processes.grade(grader, item, sample, known)
         except (InvalidRequest, Unavailable) as error:
             raise RowFailed(error.code or "not_graded", error.message) from error
         if grade.fault is None:
@@ -104,7 +104,7 @@ class SampleGrader:
         return Graded(0.0, PARSE_FAULT, message, samples)
 
     async def _opinion(
-        self, grader: ModelGrader, index: int, item: dict[str, Any], text: str, usage: UsageSums
+        self, grader: ModelGrader, index: int, item: dict[str, Any], sample: Sample, usage: UsageSums
     ) -> Opinion:
         assert self._models is not None, "whoever creates this knows whether a grader asks a model"
-        return await self._models.judge(grader, index, item, Sample(text), usage)
+        return await self._models.judge(grader, index, item, sample, usage)

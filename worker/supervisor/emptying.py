@@ -36,7 +36,7 @@ RETRY = timedelta(minutes=1)  # after which another janitor takes what this one 
 NO_ERROR_ANY_MORE = {"code": "deleted", "message": "", "param": None}  # of what has failed and is deleted
 # These replace the texts of its client in a deleted job's specification
 NO_TEXTS_ANY_MORE: Mapping[str, Any] = {"evaluation": None, "grader_models": {}, "preparation": None}
-TEXTS_OF_OBJECTIVE = [["objective", name] for name in ("grader", "audit_grader", "response_format")]
+TEXTS_OF_OBJECTIVE = [["objective", name] for name in ("grader", "audit_grader", "tools", "response_format")]
 DELETED_WITH_JOB = (Candidate, CandidateMetric, Metric, Event, Checkpoint, RowLoss)
 
 

@@ -138,7 +138,13 @@ NAMES: Mapping[str, Mapping[str, str]] = {
     "adapter": ADAPTER,
     "hyperparameters": HYPERPARAMETERS,
     **{f"method.{objective}.hyperparameters": HYPERPARAMETERS for objective in OBJECTIVES},
-    "method.reinforcement.hyperparameters": _of_sampling("reinforcement", "grader", "audit_grader"),
+    "method.reinforcement.hyperparameters": _of_sampling(
+        "reinforcement", "grader", "audit_grader", "tools", "max_episode_steps"
+    ),
+    "method.reinforcement": dict.fromkeys(
+        ("max_turns", "max_steps", "max_tool_calling_iterations", "max_assistant_turns"),
+        INSTEAD.format("method.reinforcement.max_episode_steps"),
+    ),
     "method.distillation.hyperparameters": _of_sampling("distillation", "teacher"),
 }
 """The keys are parameters with a wrong value, or with an unknown parameter inside. Each has hints."""

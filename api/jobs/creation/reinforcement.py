@@ -1,18 +1,21 @@
 """Refuses what does not go with the methods in which the model answers the rows itself."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from api.eval_requests.check import check_criterion, check_endpoints
-from api.jobs.creation.found import GRADERS
+from api.eval_requests.endpoint_check import check_endpoint
+from api.jobs.creation.found import GRADERS, Found
 from api.jobs.creation.refusals import invalid_value
 from api.jobs.creation.schemas import CreateJob
 from core.datasets.preparation.requests import AUGMENTATION, SPLIT
 from core.egress import Egress
+from core.endpoints.tools import EndpointTool
 from core.errors import InvalidRequest
 from core.jobs.search import ADAPTER
 from core.jobs.spec import JobSpec, TrainingOptions
 from core.objectives.registry import AnyObjective
-from core.objectives.reinforcement import HYPERPARAMETERS, METHOD, Reinforcement
+from core.objectives.reinforcement import HYPERPARAMETERS, METHOD, TOOLS, Reinforcement
 from core.settings import Settings
 
 SHORTEST_PROMPT = 8  # tokens that must be left beside an answer
@@ -68,6 +71,33 @@ def _refuse_grader(grader: Any, param: str, settings: Settings) -> None:
             "cannot be 'label_model' by itself. Put it into a 'multi' grader, whose formula makes a reward."
         )
         raise invalid_value(f"{param}.type", reason)
+
+
+def refuse_tools(request: CreateJob, found: Found, settings: Settings) -> None:
+    """Raise InvalidRequest for the first tool that may not be called, or tools that are never called."""
+    tools: Sequence[EndpointTool] = request.options_beside.get("tools", [])
+    if not tools:
+        return
+    egress, names = Egress(settings.egress_allow), set[str]()
+    for index, tool in enumerate(tools):
+        if tool.name in names:
+            raise InvalidRequest(
+                f"Two tools are named '{tool.name}'. A call names one tool, so give each a name of its own.",
+                code="duplicate_name",
+                param=f"{TOOLS}.{index}.name",
+            )
+        names.add(tool.name)
+        check_endpoint(egress, tool, f"{TOOLS}.{index}")
+    form = request.options_beside.get("response_format")
+    if form is not None and form["type"] != "text":
+        reason = "leaves the model no room to call a tool. Leave it or 'tools' out."
+        raise invalid_value(f"{METHOD}.response_format", reason)
+    if "tools" not in (found.files["training_file"].needs or {}):
+        reason = (
+            "are never called, because no row of the training file declares a tool. Add them to the 'tools' "
+            "of the rows, in the form of a chat."
+        )
+        raise invalid_value(TOOLS, reason)
 
 
 def refuse_unlike_policies(spec: JobSpec) -> None:

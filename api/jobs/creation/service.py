@@ -20,6 +20,7 @@ from api.jobs.creation.reinforcement import (
     refuse_beside_sampling,
     refuse_long_answers,
     refuse_stop_without_audit,
+    refuse_tools,
     refuse_unlike_policies,
 )
 from api.jobs.creation.schemas import CreateJob
@@ -32,7 +33,7 @@ from core.evals.validations import create_validation_eval
 from core.jobs import lifecycle
 from core.jobs.events import record_event
 from core.jobs.spec import JobSpec
-from core.secrets.grader_headers import with_sealed_headers
+from core.secrets.endpoint_headers import with_sealed_headers
 from core.secrets.vault import Vault
 from core.settings import Settings
 from core.tables import Job
@@ -103,6 +104,7 @@ def resolve(
     refuse(request, found, settings)
     if request.objective.samples_answers:
         refuse_beside_sampling(request, sweep is not None, settings)
+        refuse_tools(request, found, settings)
     refuse_options(request, found, sweep)
     spec = specification_of(request, found, sweep)
     if spec.sampled_tokens:

@@ -2,23 +2,23 @@
 
 A try-out is an eval run with several samples of each row. It speaks of a job if it has judged the same model
 by the same grader, on a file with the same content as the training file, and if it has sampled the answers as
-the job will: to the rows as they are, with temperature 1, in the same form.
+the job will: to the rows as they are, with temperature 1, in the same form. A try-out calls no tools, so it
+says nothing of a job that does.
 """
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel
 from sqlalchemy import Integer, select
 from sqlalchemy.orm import Session
 
 from api.jobs.creation.found import Found
 from api.jobs.creation.schemas import CreateJob
+from core.endpoints.header_values import with_hidden_headers
 from core.errors import InvalidRequest
 from core.evals.data_sources import CompletionsDataSource, RunSamplingParams
 from core.evals.results import RunReport
 from core.evals.sampled_rows import SampledRows
-from core.graders.header_values import with_hidden_headers
 from core.jobs.spec import JobSpec
 from core.objectives.reinforcement import GRADER
 from core.tables import Eval, File, Task
@@ -45,7 +45,7 @@ class TryOut(NamedTuple):
 def find_try_out(session: Session, project_id: str, request: CreateJob, found: Found) -> TryOut | None:
     """Return the newest try-out that speaks of the job, or None without one."""
     grader = request.options_beside.get("grader")
-    if grader is None:
+    if grader is None or request.options_beside.get("tools"):
         return None
     model = request.model if found.lineage else found.base_model.id
     scoring = _scoring(grader.model_dump(mode="json"))
@@ -101,12 +101,11 @@ def _try_outs(
                 yield TryOut(run, result.sampled)
 
 
-def _samples_as_jobs_do(source: CompletionsDataSource, form: BaseModel | None) -> bool:
+def _samples_as_jobs_do(source: CompletionsDataSource, form: Mapping[str, Any] | None) -> bool:
     """Return whether a run's answers are sampled as those of a job, whose answers have a form or not."""
     params = source.sampling_params or RunSamplingParams()
-    asked = form.model_dump(mode="json") if form else None
     is_plain = source.input_messages is None and not params.tools and params.top_p in (None, 1)
-    return is_plain and source.temperature == 1 and params.response_format == asked
+    return is_plain and source.temperature == 1 and params.response_format == form
 
 
 def _scoring(grader: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,7 @@
-"""Describes the sandbox for the code of Python graders: what it is given, and what can go wrong."""
+"""Describes the sandbox for the code of Python graders, and what can go wrong."""
 
-import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 Runner = Literal["monty", "bubblewrap", "off"]
 
@@ -43,14 +42,3 @@ def out_of_time(seconds: float) -> GraderFailed:
 def out_of_memory(sandbox: Sandbox) -> GraderFailed:
     """Return the failure of code that took more memory than it may."""
     return GraderFailed(f"it needed more than {sandbox.memory // MIB} MiB of memory")
-
-
-def given(text: str, item: Any) -> str:
-    """Return the sample and the item as JSON, as a grader is given them.
-
-    The sample has what a model wrote, in OpenAI's form. Within the sandbox, `output_json` is added, which is
-    the parsed text, or None if it is not JSON.
-    """
-    message = {"role": "assistant", "content": text}
-    sample = {"output_text": text, "output_tools": [], "choices": [{"index": 0, "message": message}]}
-    return json.dumps([sample, item])

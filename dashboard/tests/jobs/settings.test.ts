@@ -40,6 +40,20 @@ test("settings that the worker chooses are shown as it chooses them", () => {
   expect(all.get("training.eval_samples")).toBe("3, before the first step and after the last");
 });
 
+test("tools are shown, and so are the most turns unless they are as usual", () => {
+  const beside = { properties: { grader: {}, tools: {}, max_episode_steps: option(10) } };
+  const known = { methods: [], schemas: { training: {}, objectives: { reinforcement: { hyperparameters: {}, beside } } } } as never;
+  const tools = [{ name: "get_time", server_url: "https://tools.example.com/", headers: null }];
+  const changed = (reinforcement: object) => {
+    const own = aJob(1, { method: { type: "reinforcement", reinforcement } as never });
+    return new Map(shownSettings(own, known).changed.filter(([path]) => path.startsWith("method.reinforcement")));
+  };
+  expect([...changed({ tools: null, max_episode_steps: 10 })]).toEqual([]);
+  const shown = changed({ tools, max_episode_steps: 3 });
+  expect(shown.get("method.reinforcement.tools")).toBe(JSON.stringify(tools));
+  expect(shown.get("method.reinforcement.max_episode_steps")).toBe("3");
+});
+
 test("before the defaults are known, all settings are shown", () => {
   expect(shownSettings(job, undefined).usual).toEqual([]);
   expect(compactJson(0.1 + 0.2)).toBe("0.3");

@@ -101,6 +101,19 @@ describe("the check", () => {
     expect(taught(undefined)).toEqual([{ path: "method.distillation.teacher", message: "It is required." }]);
   });
 
+  test("finds what is wrong with a tool and with the number of turns, each at its field", () => {
+    const grader = { type: "multi" };
+    const asked = (beside: object) => problemsAtFields({ ...BEGUN, objective: "reinforcement", beside: { grader, ...beside } }, OFFER);
+    const right = { name: "get_time", server_url: "https://tools.example.com/", headers: { "x-key": "a b" } };
+    expect(asked({ tools: [right], max_episode_steps: 3 })).toEqual([]);
+    expect(asked({ tools: [right, { name: "get time" }] })).toEqual([
+      { path: "method.reinforcement.tools.1.server_url", message: "It is required." },
+      { path: "method.reinforcement.tools.1.name", message: "It must be up to 64 letters, digits, dashes and underscores." },
+    ]);
+    const turns = { path: "method.reinforcement.max_episode_steps", message: "It must be a whole number from 1 to 100." };
+    expect(asked({ max_episode_steps: 101 })).toEqual([turns]);
+  });
+
   test("finds metadata without a name or with the same name twice", () => {
     expect(paths({ ...BEGUN, metadata: [["", "x"]] })).toEqual(["metadata"]);
     expect(paths({ ...BEGUN, metadata: [["a", "x"], ["a", "y"]] })).toEqual(["metadata"]);
@@ -188,6 +201,20 @@ describe("a job that is cloned", () => {
     const request = requestOf(draft, OFFER);
     expect(request.method).toEqual({ type: "reinforcement", reinforcement: { grader, hyperparameters } });
     expect(request.evaluate).toEqual({});
+  });
+
+  test("keeps its tools, and the most turns unless they are as usual", () => {
+    const grader = { type: "string_check", name: "right", operation: "eq" };
+    const tools = [{ name: "get_time", server_url: "https://tools.example.com/", headers: { "x-key": "**********" } }];
+    const again = (changed: object) => {
+      const reinforcement = { grader, tools: null, max_episode_steps: 10, response_format: null, hyperparameters: {}, ...changed };
+      const job = aJob(1, { method: { type: "reinforcement", reinforcement } as unknown as Job["method"] });
+      const { draft, leftOut } = draftOfJob(job, OFFER, NO_CHOICE);
+      expect(leftOut).toEqual([]);
+      return requestOf(draft, OFFER).method;
+    };
+    expect(again({})).toEqual({ type: "reinforcement", reinforcement: { grader } });
+    expect(again({ tools, max_episode_steps: 3 })).toEqual({ type: "reinforcement", reinforcement: { grader, tools, max_episode_steps: 3 } });
   });
 
   test("is evaluated as before, with what differs from the defaults", () => {

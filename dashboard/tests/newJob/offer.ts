@@ -73,6 +73,17 @@ function method(id: string, title: string, schema: Schema): Method {
 }
 
 /** A service with two base models and two methods. */
+const tool = {
+  type: "object",
+  properties: {
+    name: { type: "string", pattern: "^[a-zA-Z0-9_-]{1,64}$" },
+    server_url: { type: "string", minLength: 1, maxLength: 2048 },
+    headers: { anyOf: [{ type: "object", patternProperties: { "^[a-z-]+$": { type: "string" } } }, { type: "null" }] },
+  },
+  additionalProperties: false,
+  required: ["name", "server_url"],
+};
+
 export const OFFER: Offer = {
   models: ["tiny-model", "small-model"],
   methods: [method("lora", "LoRA", LORA), method("oft", "OFT", OFT)],
@@ -155,7 +166,15 @@ export const OFFER: Offer = {
         title: "Reinforcement",
         paragraphs: [],
         hyperparameters,
-        beside: { properties: { grader: { type: "object" }, response_format: { anyOf: [{ type: "object" }, { type: "null" }] } }, required: ["grader"] },
+        beside: {
+          properties: {
+            grader: { type: "object" },
+            tools: { anyOf: [{ type: "array", items: tool }, { type: "null" }] },
+            max_episode_steps: { type: "integer", minimum: 1, maximum: 100, default: 10 },
+            response_format: { anyOf: [{ type: "object" }, { type: "null" }] },
+          },
+          required: ["grader"],
+        },
       },
     },
   },

@@ -50,7 +50,8 @@ describe.skipIf(file === undefined)("what the service offers", () => {
     const others = [schemas.training, schemas.suffix, schemas.metadata, schemas.sweep, schemas.augmentation];
     const patterns = [...all, ...others, ...trackerSchemas(schemas)].flatMap(patternsIn);
     expect(patterns).not.toEqual([]);
-    expect(patterns.filter((pattern) => !PATTERN_WORDS.has(pattern))).toEqual([]);
+    const tools = schemas.objectives.reinforcement?.beside.properties?.tools ?? {};
+    expect([...patterns, ...patternsIn(tools)].filter((pattern) => !PATTERN_WORDS.has(pattern))).toEqual([]);
   });
 
   test("has a description for each field", () => {
@@ -108,6 +109,9 @@ describe.skipIf(file === undefined)("what the service offers", () => {
   test("has a field for the usual errors of the API", () => {
     const paths = fieldPaths(draft, offer());
     expect(paths).toEqual(expect.arrayContaining(["adapter.r", "adapter.eva_config.rho", "training.devices"]));
+    const rewarded = { ...draft, objective: "reinforcement", beside: { tools: [{}] } };
+    const tool = ["name", "server_url", "headers"].map((name) => `method.reinforcement.tools.0.${name}`);
+    expect(fieldPaths(rewarded, offer())).toEqual(expect.arrayContaining([...tool, "method.reinforcement.max_episode_steps"]));
   });
 });
 

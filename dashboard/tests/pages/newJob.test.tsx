@@ -128,6 +128,46 @@ describe.skipIf(path === undefined)("the form of a new job", () => {
     await waitFor(() => expect(asked[0]?.body.method).toMatchObject({ type: "reinforcement", reinforcement: sent }));
   });
 
+  test("tools are listed with their URLs, headers and the most turns", async () => {
+    const { user, asked } = await filled(post("/v1/fine_tuning/alpha/graders/validate", {} as never));
+    expect(screen.queryByText(/^Tools:/)).toBeNull();
+    await user.click(await button(/^Rewards/));
+    await user.selectOptions(screen.getByLabelText("Start from an example"), "Equal to a key of the row (string_check)");
+    await user.click(screen.getByText(/^Tools:/));
+    const add = await button("Add a tool");
+    await user.click(add);
+    await user.click(add);
+    const tool = (number: number) => within(screen.getByRole("group", { name: `Tool ${number}` }));
+    await fill(user, tool(1).getByLabelText(/^Name/), "get_time");
+    await fill(user, tool(1).getByLabelText(/^URL/), "https://tools.example.com/");
+    await fill(user, tool(1).getByLabelText(/^Headers/), "authorization: Bearer a:b=");
+    await user.click(await create());
+    await user.click(within(await screen.findByRole("alert")).getByRole("button", { name: "method.reinforcement.tools.1.name" }));
+    expect(document.activeElement).toBe(tool(2).getByLabelText(/^Name/));
+    await user.click(tool(2).getByText("Remove the tool"));
+    await fill(user, await field(/^Most turns/), "4");
+    await user.click(await create());
+    const tools = [{ name: "get_time", server_url: "https://tools.example.com/", headers: { authorization: "Bearer a:b=" } }];
+    await waitFor(() => expect(asked[0]?.body.method).toMatchObject({ reinforcement: { tools, max_episode_steps: 4 } }));
+  });
+
+  test("a header of a tool that the service refuses is told at the headers", async () => {
+    const param = "method.reinforcement.tools.0.headers.host";
+    const refused = post(JOBS, () => refusal(400, "The header 'host' cannot be sent.", { param }));
+    const { user } = await filled(refused, post("/v1/fine_tuning/alpha/graders/validate", {} as never));
+    await user.click(await button(/^Rewards/));
+    await user.selectOptions(screen.getByLabelText("Start from an example"), "Equal to a key of the row (string_check)");
+    await user.click(screen.getByText(/^Tools:/));
+    await user.click(await button("Add a tool"));
+    const tool = within(await screen.findByRole("group", { name: "Tool 1" }));
+    await fill(user, tool.getByLabelText(/^Name/), "get_time");
+    await fill(user, tool.getByLabelText(/^URL/), "https://tools.example.com/");
+    await fill(user, tool.getByLabelText(/^Headers/), "host: a");
+    await user.click(await create());
+    await user.click(within(await screen.findByRole("alert")).getByRole("button", { name: "method.reinforcement.tools.0.headers" }));
+    expect(document.activeElement).toBe(tool.getByLabelText(/^Headers/));
+  });
+
   test("a teacher is named where an objective learns from one", async () => {
     const { user, asked } = await filled();
     await user.click(await screen.findByLabelText(/^Distillation/));

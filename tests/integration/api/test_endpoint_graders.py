@@ -10,9 +10,9 @@ from sqlalchemy import text
 from standardwebhooks import Webhook
 
 from cli.commands.reseal import reseal_all
-from core.graders.header_values import HIDDEN, SEALED
+from core.endpoints.header_values import HIDDEN, SEALED
 from core.roles import Role
-from core.secrets.grader_headers import SIGNING_SECRET
+from core.secrets.endpoint_headers import SIGNING_SECRET
 from core.secrets.vault import Vault
 from core.tables import Eval, Job
 from core.webhooks import new_signing_secret

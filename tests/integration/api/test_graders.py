@@ -6,8 +6,9 @@ import httpx
 import pytest
 from openai.types.fine_tuning.alpha import GraderRunResponse, GraderValidateResponse
 
+from core.graders.sample import Sample
 from core.graders.schemas import MAX_TEXT
-from core.graders.templates import Sample, TooLong, render
+from core.graders.templates import TooLong, render
 from tests.fixtures.service.api import Tenant, refusal, strictly
 from tests.fixtures.work.evals_api import CHECK
 

@@ -16,7 +16,9 @@ from bench.reinforce.tasks import execution, text2sql
 from bench.reinforce.tasks.task import as_prompt
 from bench.training.workloads import chat
 from core.egress import Egress
-from core.graders.endpoint import Credentials, EndpointGraders
+from core.endpoints.asking import Credentials, Endpoints
+from core.graders.endpoint import score
+from core.graders.sample import Sample
 from core.graders.schemas import EndpointGrader
 
 SCHEMA = "CREATE TABLE games (team VARCHAR, city VARCHAR, points INTEGER)"
@@ -101,9 +103,10 @@ def test_a_row_whose_answer_fails_or_finds_nothing_is_left_out(tmp_path: Path) -
 
 def test_a_service_gets_the_same_reward_from_the_endpoint_as_a_trainer_from_the_function() -> None:
     async def asked(grader: EndpointGrader, queries: list[str]) -> list[float]:
-        graders = EndpointGraders(Egress(HOST), at_once=4, seconds=30)
+        endpoints = Endpoints(Egress(HOST), at_once=4, seconds=30)
         credentials = Credentials({}, (), lambda: datetime.now(UTC))
-        return await asyncio.gather(*(graders.score(grader, credentials, item, query) for query in queries))
+        samples = map(Sample, queries)
+        return await asyncio.gather(*(score(endpoints, grader, credentials, item, each) for each in samples))
 
     item: dict[str, Any] = as_prompt({**ITEM, "messages": chat("Which?", RIGHT)["messages"]})
     with offered(text2sql.TASK.grader) as grader:

@@ -3,7 +3,7 @@
 The policy is the model as it is, at temperature 1. A grammar only bounds what may be drawn from it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -31,10 +31,48 @@ class Generation:
 
 
 @dataclass(frozen=True)
-class Sampled:
-    """A sampled answer to the prompt of one line.
+class Turn:
+    """One turn of an answer to the prompt of one line: the tokens before it, and how it is sampled."""
 
-    `tokens` are those of the answer. The last one is the token that ended it, unless the answer was cut off
+    line: int
+    before_L: NDArray[np.int32]
+    asked: Asked
+
+
+def first_turns(prompts: Sequence[Row], generation: Generation) -> list[Turn]:
+    """Return the first turns of answers to rows, all of whose tokens are the prompt.
+
+    Those of answers to one prompt stand side by side.
+    """
+    return [
+        turn_of(prompt.line, prompt.tokens_L, generation, number)
+        for prompt in prompts
+        for number in range(generation.count)
+    ]
+
+
+def turn_of(
+    line: int,
+    before_L: NDArray[np.int32],
+    generation: Generation,
+    number: int,
+    turn: int = 0,
+    used: int = 0,
+) -> Turn:
+    """Return a turn of the answer with this number. Answers to a prompt and their turns count from 0.
+
+    `used` are the tokens that the answer has before the turn.
+    """
+    seed = answer_seed(generation.seed, line, number, turn)
+    sampling = Sampling(generation.max_tokens - used, logprobs=True, seed=seed)
+    return Turn(line, before_L, Asked(before_L.tolist(), sampling, generation.grammar))
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A sampled turn of an answer to the prompt of one line, behind the tokens `prompt_L`.
+
+    `tokens` are those of the turn. The last one is the token that ended it, unless the turn was cut off
     or a grammar was complete. `logprobs` (nats) are the model's own: without the grammar, if there is one.
     `forced` says which tokens were the only ones that the grammar admitted. The policy has not chosen them,
     so they are not learnt. `text` is the answer as a chat shows it, without special tokens. `finished` is
@@ -69,11 +107,11 @@ class _Growing:
             self.forced.append(piece.is_forced)
         self.last = piece
 
-    def of(self, prompt: Row) -> Sampled:
+    def of(self, turn: Turn) -> Sampled:
         assert self.last is not None, "each answer has a last piece"
         return Sampled(
-            prompt.line,
-            prompt.tokens_L,
+            turn.line,
+            turn.before_L,
             np.array(self.tokens, np.int32),
             np.array(self.logprobs, np.float32),
             np.array(self.forced, np.bool_),
@@ -86,34 +124,25 @@ class _Growing:
 def generate_rollouts(
     base: ResidentBase,
     adapter: Adapter,
-    prompts: Sequence[Row],
-    asked: Generation,
+    turns: Sequence[Turn],
     max_tokens: int,
     abandon: Callable[[], bool] = lambda: False,
 ) -> list[Sampled]:
-    """Sample `asked.count` answers to each prompt, and return those to one prompt side by side.
+    """Sample each turn, and return them in their order.
 
-    All tokens of a prompt's row are the prompt. The answers to it share its computation. As many answers as
-    have `max_tokens` tokens together, prompts included, are computed at once; the others wait for their
-    turn. On the slow path each is computed alone. An answer that cannot be computed has an `error`, and the
-    others go on. Raises Abandoned if `abandon` returns true between two tokens.
+    Turns whose beginnings are alike share their computation. As many as have `max_tokens` tokens together,
+    those before them included, are computed at once, and the others later. On the slow path each is computed
+    alone. One that cannot be computed has an `error`, and the others go on. Raises Abandoned if `abandon`
+    returns true between two tokens.
     """
-    requests = list(_requests(prompts, asked))
-    growing = [_Growing() for _ in requests]
-    for number, piece in pieces_in_training(base, adapter, requests, max_tokens, abandon):
+    growing = [_Growing() for _ in turns]
+    asked = [each.asked for each in turns]
+    for number, piece in pieces_in_training(base, adapter, asked, max_tokens, abandon):
         growing[number].add(piece)
-    return [one.of(prompts[number // asked.count]) for number, one in enumerate(growing)]
+    return [one.of(turn) for one, turn in zip(growing, turns, strict=True)]
 
 
-def _requests(prompts: Sequence[Row], asked: Generation) -> Iterator[Asked]:
-    for prompt in prompts:
-        tokens = prompt.tokens_L.tolist()
-        for number in range(asked.count):
-            seed = answer_seed(asked.seed, prompt.line, number)
-            yield Asked(tokens, Sampling(asked.max_tokens, logprobs=True, seed=seed), asked.grammar)
-
-
-def answer_seed(seed: int, line: int, number: int) -> int:
-    """Return the seed of one answer: of 64 bits, and unlike those of all other lines and numbers."""
-    digest = blake2b(f"{seed}:{line}:{number}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest)
+def answer_seed(seed: int, line: int, number: int, turn: int = 0) -> int:
+    """Return the seed of one turn of an answer: of 64 bits, and unlike those of all others."""
+    name = f"{seed}:{line}:{number}" + (f":{turn}" if turn else "")
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest())

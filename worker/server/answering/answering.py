@@ -16,6 +16,8 @@ from core.settings import Settings
 from worker.engine.sampler import requests as engine_requests
 from worker.engine.sampler.requests import GenerationRequest
 from worker.rendering.renderer import Renderer
+from worker.rendering.tool_forms import ToolForm
+from worker.rendering.tool_reader import ToolReader
 from worker.server.answering.chat_answer import ChatAnswer
 from worker.server.answering.chat_form import ChatForm
 from worker.server.answering.completion_form import CompletionAnswer, CompletionForm
@@ -24,8 +26,7 @@ from worker.server.answering.grammars import grammar_of
 from worker.server.answering.logprobs import as_text
 from worker.server.answering.parameters import of_choices, sampling_of, tokens_left
 from worker.server.answering.prompts import chat_prompt, text_prompts, tokenized
-from worker.server.answering.tool_forms import ToolForm
-from worker.server.answering.tool_reader import ToolReader, must_call, tool_names
+from worker.server.answering.tool_choice import must_call, tool_names
 from worker.server.answering.usage import TokenCount
 from worker.server.exchange import Exchange
 from worker.server.reading import head, served_model

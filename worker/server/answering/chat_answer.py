@@ -7,7 +7,7 @@ from msgspec import Raw
 
 from core.ids import new_id
 from core.serving.schemas.answers import AnsweredFunction, AnsweredToolCall, AnswerMessage, FinishReason
-from worker.server.answering.tool_reader import Found, ToolReader
+from worker.rendering.tool_reader import Found, ToolReader
 from worker.server.sampling.answer_stream import Increment
 
 

@@ -8,8 +8,8 @@ from core.response_formats import JsonObjectFormat, JsonSchemaFormat
 from core.serving.schemas.chat import ChatRequest, Tool
 from worker.engine.sampler.grammars import JSON_OPTIONS
 from worker.engine.sampler.requests import Grammar
-from worker.server.answering.tool_forms import NAME, ToolForm
-from worker.server.answering.tool_reader import must_call, tool_names
+from worker.rendering.tool_forms import NAME, ToolForm
+from worker.server.answering.tool_choice import must_call, tool_names
 
 Schema = dict[str, Any]
 DEFINITIONS = ("$defs", "definitions")

@@ -13,8 +13,8 @@ from core.serving.schemas.chat import ChatRequest
 from core.serving.schemas.messages import AssistantMessage, Message, ToolMessage, plain_text
 from core.serving.schemas.tokens import Conversation, TokenizeRequest
 from worker.rendering.render import REFUSALS
-from worker.server.answering.tool_forms import ToolForm, form_of
-from worker.server.answering.tool_reader import must_call, tool_names
+from worker.rendering.tool_forms import ToolForm, form_of
+from worker.server.answering.tool_choice import must_call, tool_names
 from worker.server.sampling.longest_token import Room
 
 PREDICTED = 16  # characters of a prediction for each token that the model takes: more are not looked at

@@ -14,26 +14,30 @@ from core.evals.criteria import (
     TokenAccuracy,
 )
 from core.evals.results import RowResult
-from core.graders.templates import Sample
+from core.graders.sample import Sample
 from worker.grading.row_failed import RowFailed
 from worker.grading.row_results import result_of
 from worker.grading.sample_grader import SampleGrader
 from worker.grading.usage import UsageSums
 from worker.tasks.evaluation.likelihood import Likelihood, LikelihoodMeter, judge_likelihood
+from worker.tasks.evaluation.prompts import NO_SAMPLE
 from worker.tasks.evaluation.rows.items import Item
-from worker.tasks.evaluation.samples import Sampler, output_text
+from worker.tasks.evaluation.samples import Sampler, written
 from worker.tasks.evaluation.texts import judge_text
 
 
 @dataclass
 class JudgedRow:
-    """A row while it is judged, and at the end what came of it. `text` is what the model wrote."""
+    """A row while it is judged, and at the end what came of it.
+
+    `written` is what graders get of its sample.
+    """
 
     index: int
     item: Item
     usage: UsageSums
     sample: dict[str, Any] | None = None
-    text: str = ""
+    written: Sample = NO_SAMPLE
     likelihood: Likelihood | None = None
 
 
@@ -57,7 +61,7 @@ class Judge:
         if self._needs_sample:
             if self._sampler is not None:
                 row.sample = await self._sampler.sample(row.index, row.item, row.usage)
-            row.text = output_text(row.sample or {})
+            row.written = written(row.sample or {})
         return [await self._result(criterion, row) for criterion in self.criteria]
 
     async def _result(self, criterion: Any, row: JudgedRow) -> RowResult:
@@ -65,7 +69,7 @@ class Judge:
             case Loss() | TokenAccuracy():
                 return judge_likelihood(criterion, await self._likelihood(row))
             case ExactMatch() | LabelF1() | FieldF1():
-                return judge_text(criterion, row.item.item, Sample(row.text))
+                return judge_text(criterion, row.item.item, row.written)
         return await self._graded(criterion, row)
 
     async def _likelihood(self, row: JudgedRow) -> Likelihood:
@@ -75,5 +79,5 @@ class Judge:
         return row.likelihood
 
     async def _graded(self, grader: Any, row: JudgedRow) -> RowResult:
-        found = await self._grader.judge(grader, row.index, row.item.item, row.text, row.usage)
+        found = await self._grader.judge(grader, row.index, row.item.item, row.written, row.usage)
         return result_of(grader, found)

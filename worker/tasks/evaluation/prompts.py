@@ -4,7 +4,7 @@ from typing import Any
 
 from core.datasets.common_rules import ROLES
 from core.evals.data_sources import ItemReference, TemplateInput
-from core.graders.templates import Sample
+from core.graders.sample import Sample
 from worker.grading.messages import Messages, rendered
 from worker.grading.row_failed import RowFailed
 

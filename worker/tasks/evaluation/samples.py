@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from core.endpoints.tools import ToolCall
 from core.evals.data_sources import CompletionsDataSource, RunSamplingParams
+from core.graders.sample import Sample
 from core.serving.served_model import ServedModel
 from worker.grading.answers import answer
 from worker.grading.asking import Asking
@@ -39,11 +41,30 @@ class Sampler:
         return await answer(self._asking, self._served, self._model, {**asked, **given}, usage)
 
 
-def output_text(sample: dict[str, Any]) -> str:
-    """Return the text of a sample, also of one that came with its row. Raises RowFailed if it has none."""
-    if isinstance(text := sample.get("output_text"), str):
-        return text
+def written(sample: dict[str, Any]) -> Sample:
+    """Return what graders get of a sample, also of one that came with its row.
+
+    Raises RowFailed if it has no text, or if its calls of tools are not in OpenAI's form.
+    """
     output = sample.get("output")
-    if isinstance(output, list) and output and isinstance(output[-1], dict):
-        return str(output[-1].get("content") or "")
-    raise RowFailed("no_sample", "The row has no 'sample' with an 'output_text'.")
+    last = output[-1] if isinstance(output, list) and output and isinstance(output[-1], dict) else None
+    text = sample.get("output_text")
+    if not isinstance(text, str):
+        if last is None:
+            raise RowFailed("no_sample", "The row has no 'sample' with an 'output_text'.")
+        text = str(last.get("content") or "")
+    calls = sample.get("output_tools") or (last or {}).get("tool_calls") or []
+    try:
+        return Sample(text, tuple(map(_call, calls)))
+    except (LookupError, TypeError) as error:
+        reason = "The calls of tools in the row's 'sample' are not in the form of OpenAI's 'tool_calls'."
+        raise RowFailed("invalid_sample", reason) from error
+
+
+def _call(call: Any) -> ToolCall:
+    """Return a call in OpenAI's form. Raises LookupError and TypeError if it has another one."""
+    function = call["function"]
+    name, arguments = function["name"], function["arguments"]
+    if not isinstance(name, str) or not isinstance(arguments, str):
+        raise TypeError
+    return ToolCall(str(call.get("id") or ""), name, arguments)

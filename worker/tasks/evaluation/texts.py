@@ -5,8 +5,8 @@ from typing import Any
 
 from core.evals.criteria import ExactMatch, FieldF1, LabelF1
 from core.evals.results import RowResult
+from core.graders.sample import NoJson, Sample
 from core.graders.schemas import MAX_TEXT
-from core.graders.templates import NoJson, Sample
 from core.strict_json import storable
 from worker.grading.messages import text_of
 from worker.grading.row_failed import RowFailed

@@ -26,7 +26,7 @@ from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.loading import declared_dtype
 from worker.engine.device.free_memory import collect_garbage, forget_computation, held_bytes
 from worker.engine.sampler.answers import Answer, generate_answers
-from worker.engine.sampler.rollouts import Generation, Sampled, generate_rollouts
+from worker.engine.sampler.rollouts import Sampled, Turn, generate_rollouts
 from worker.engine.start.initial_values import initial_values
 from worker.engine.step import loop
 from worker.engine.step.context import PassContext, never_abandon
@@ -265,13 +265,11 @@ class ProcessGroup(OrderedProcesses):
                 self.holder.base, trainee.adapter, rows, max_new_tokens, self.memory_plan.step_tokens, ask
             )
 
-    def sample(
-        self, trainee: Trainee, prompts: Sequence[Row], asked: Generation, abandon: Callable[[], bool]
-    ) -> list[Sampled]:
-        """Return sampled answers to prompts, with their log-probabilities, as `answer` does the likeliest."""
+    def sample(self, trainee: Trainee, turns: Sequence[Turn], abandon: Callable[[], bool]) -> list[Sampled]:
+        """Return sampled turns of answers, with their log-probabilities, as `answer` does the likeliest."""
         with self._watchdog.over(abandon) as ask:
             return generate_rollouts(
-                self.holder.base, trainee.adapter, prompts, asked, self.memory_plan.step_tokens, ask
+                self.holder.base, trainee.adapter, turns, self.memory_plan.step_tokens, ask
             )
 
     @order

@@ -17,7 +17,7 @@ from worker.engine.step.trainee import StepResult, Trainee
 from worker.rows.row import Row
 from worker.trainer.devices.process_group import ProcessGroup
 from worker.trainer.reading.row_items import RowItems
-from worker.trainer.reinforce.answers import AnswerSampler, GradedAnswer, Grading
+from worker.trainer.reinforce.answers import Answering, AnswerSampler, GradedAnswer
 from worker.trainer.reinforce.ranking import Ranking
 from worker.trainer.reinforce.sampled_rollouts import SampledRollouts
 from worker.trainer.report.evaluation import Evaluator
@@ -57,7 +57,7 @@ class AnswerEvaluator(Evaluator):
         training = spec.training.model_copy(update={"eval_steps": objective.eval_interval, "eval_samples": 0})
         self._answers_of_prompt, self._seed = objective.eval_samples, spec.seed
         self._sampler, self._items, self._rollouts = sampler, items, rollouts
-        self._grading: Grading | None = None
+        self._answering: Answering | None = None
         self._ranking = Ranking(**record.notes.get(RANKING, {}))
         self._shown = SHOWN if spec.training.eval_samples is None else spec.training.eval_samples
         super().__init__(
@@ -74,8 +74,8 @@ class AnswerEvaluator(Evaluator):
 
     def close(self) -> None:
         """Stop waiting for grades."""
-        if self._grading is not None:
-            self._grading.cancel()
+        if self._answering is not None:
+            self._answering.cancel()
         self._rollouts.close()
 
     @property
@@ -116,25 +116,25 @@ class AnswerEvaluator(Evaluator):
         """Look for no warning: a policy loss says nothing about what has been learnt."""
 
     def _validate(self, abandon: Callable[[], bool]) -> None:
-        if self._grading is None:
+        if self._answering is None:
             assert self._items is not None
             self.progress("validating", self.latest.get("tokens_per_second"))
             count = self._answers_of_prompt
-            try:
-                self._grading = self._sampler.begin(
-                    self._valid_rows, self._items, count, self._seed, abandon, audited=True
-                )
-            except Abandoned:
+            self._answering = self._sampler.begin(
+                self._valid_rows, self._items, count, self._seed, audited=True
+            )
+        try:
+            if not self._answering.advance(abandon):
                 return
-        if self._grading.done:
-            grading, self._grading = self._grading, None
-            self._take(grading)
+        except Abandoned:
+            return
+        answering, self._answering = self._answering, None
+        self._take(answering)
 
-    def _take(self, grading: Grading) -> None:
-        graded = grading.result()
+    def _take(self, answering: Answering) -> None:
+        graded = answering.result()
         found = Evaluation(nan, nan, self._take_note(graded))
-        seconds = grading.sampling_seconds + grading.grading_seconds
-        self._remaining.note_evaluation(seconds, whole=True)
+        self._remaining.note_evaluation(sum(answering.seconds.values()), whole=True)
         self._ranking.note(self.trainee.step, self._loss_of(found))
         self._report(full=found, part=None)
         self._show(graded)

@@ -30,9 +30,9 @@ def repetition(tokens: NDArray[np.int32]) -> float:
 MEASURES: Mapping[str, Callable[[GradedAnswer], float | None]] = {
     "reward": lambda one: one.reward,
     "audit": lambda one: one.audit.known_score if one.audit else None,
-    "completion_tokens": lambda one: len(one.answer.tokens),
+    "completion_tokens": lambda one: len(one.answer.written),
     "truncated": lambda one: not one.answer.finished,
-    "repetition": lambda one: repetition(one.answer.tokens),
+    "repetition": lambda one: repetition(one.answer.written),
 }
 
 

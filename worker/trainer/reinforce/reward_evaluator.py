@@ -20,7 +20,13 @@ from worker.trainer.reinforce.answers import AnswerSampler, GradedAnswer
 from worker.trainer.reinforce.drift import Drift
 from worker.trainer.reinforce.drift_warnings import drift_warnings
 from worker.trainer.reinforce.measures import Measured, mean_entropy, mean_of, measured, quantiles_of
-from worker.trainer.reinforce.rewards import details_of, mean_audit, mean_parse_error, mean_reward
+from worker.trainer.reinforce.rewards import (
+    details_of,
+    mean_audit,
+    mean_parse_error,
+    mean_reward,
+    tool_measures,
+)
 from worker.trainer.reinforce.sampled_rollouts import SampledRollouts
 from worker.trainer.reinforce.validation_records import records_of
 from worker.trainer.report.reporter import Reporter
@@ -104,6 +110,7 @@ class RewardEvaluator(AnswerEvaluator):
             "truncated_mean": mean_of(now, "truncated"),
             "repetition_mean": mean_of(now, "repetition"),
             "entropy": mean_entropy(graded),
+            **tool_measures(graded, self._objective),
         }
         return found if self._objective.audit_grader is None else {**found, "mean_audit": mean_audit(graded)}
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from core.graders.schemas import Grader
+from core.objectives.reinforcement import Reinforcement
 from worker.grading.sample_grader import PARSE_FAULT, Graded
 from worker.trainer.reinforce.answers import GradedAnswer
 
@@ -42,18 +43,30 @@ def mean_parse_error(graded: Sequence[GradedAnswer]) -> float:
     return fmean(one.grade.fault == PARSE_FAULT for one in graded)
 
 
+def tool_measures(graded: Sequence[GradedAnswer], objective: Reinforcement) -> dict[str, float]:
+    """Return how answers use the job's tools, without the prefix of metrics; nothing if it has none."""
+    if not objective.tools:
+        return {}
+    return {
+        "tool_calls_mean": fmean(len(one.answer.calls) for one in graded),
+        "tool_error_mean": fmean(one.answer.tool_error is not None for one in graded),
+    }
+
+
 def details_of(graded: Sequence[GradedAnswer], part: str, graders: Sequence[Grader]) -> dict[str, Any]:
     """Return scores, usage and errors in OpenAI's form. `part` is "train" or "full_valid".
 
-    `graders` are the job's grader, and its audit if that has graded the answers too.
+    `graders` are the job's grader, and its audit if that has graded the answers too. Answers of which a tool
+    has failed count among no grader's.
     """
-    audits = [one.audit for one in graded if one.audit is not None]
-    by_grader = [*zip(graders, ([one.grade for one in graded], audits), strict=False)]
+    judged = [one for one in graded if one.answer.tool_error is None]
+    audits = [one.audit for one in judged if one.audit is not None]
+    by_grader = [*zip(graders, ([one.grade for one in judged], audits), strict=False)]
     return {
         "scores": {"graders": [_scores(grades, part, grader) for grader, grades in by_grader]},
         "usage": {
             "samples": {
-                f"{part}_completion_tokens_mean": fmean(len(one.answer.tokens) for one in graded),
+                f"{part}_completion_tokens_mean": fmean(len(one.answer.written) for one in graded),
                 f"{part}_truncated_mean": fmean(not one.answer.finished for one in graded),
             }
         },
@@ -73,10 +86,10 @@ def _scores(grades: Sequence[Graded], part: str, grader: Grader) -> dict[str, An
 
 
 def _errors(grades: Sequence[Graded], part: str, grader: Grader) -> dict[str, Any]:
-    faults = [grade.fault for grade in grades if grade.grader_failed]
+    faults, count = [grade.fault for grade in grades if grade.grader_failed], max(1, len(grades))
     return {
         "name": grader.name,
         "type": grader.type,
-        f"{part}_grader_error_mean": len(faults) / len(grades),
-        **{f"{part}_{code}_mean": faults.count(code) / len(grades) for code in {*faults}},
+        f"{part}_grader_error_mean": len(faults) / count,
+        **{f"{part}_{code}_mean": faults.count(code) / count for code in {*faults}},
     }

@@ -14,12 +14,18 @@ from core.objectives.reinforcement import (
 )
 from core.strict_json import finite
 from worker.engine.objectives.policy.advantages import advantages
-from worker.engine.sampler.rollouts import Sampled
 from worker.engine.step.trainee import Trainee
 from worker.trainer.devices.process_group import ProcessGroup
 from worker.trainer.reading.row_items import RowItems
 from worker.trainer.reinforce.answers import AnswerSampler, GradedAnswer
-from worker.trainer.reinforce.rewards import details_of, mean_parse_error, mean_reward, rewards_GN
+from worker.trainer.reinforce.episodes import SampledAnswer
+from worker.trainer.reinforce.rewards import (
+    details_of,
+    mean_parse_error,
+    mean_reward,
+    rewards_GN,
+    tool_measures,
+)
 from worker.trainer.reinforce.sampled_rollouts import FRUITLESS_STEPS, SampledRollouts
 
 
@@ -40,7 +46,7 @@ class RewardRollouts(SampledRollouts):
         assert isinstance(spec.objective, Reinforcement)
         self._objective = spec.objective
 
-    def _is_masked(self, answer: Sampled) -> bool:
+    def _is_masked(self, answer: SampledAnswer) -> bool:
         return self._objective.mask_truncated and not answer.finished
 
     def _advantages(self, graded: Sequence[GradedAnswer]) -> Sequence[float]:
@@ -73,5 +79,6 @@ class RewardRollouts(SampledRollouts):
             "train_mean_parse_error": mean_parse_error(graded),
             "groups_without_variance": len(rewards) - varied,
             "groups": len(rewards),
+            **tool_measures(graded, self._objective),
             **details_of(graded, "train", [self._objective.grader]),
         }

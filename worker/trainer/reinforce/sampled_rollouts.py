@@ -10,16 +10,17 @@ from numpy.typing import NDArray
 
 from core.errors import JobError
 from core.jobs.spec import JobSpec
+from core.objectives.reinforcement import TOOLS
 from core.objectives.sampling import SamplingOptions
 from worker.engine.batch.dropout import step_seed
-from worker.engine.sampler.rollouts import Sampled
 from worker.engine.step.passes import Abandoned
 from worker.engine.step.trainee import Trainee
 from worker.rows.rollout import Rollout
 from worker.rows.row import Row
 from worker.trainer.devices.process_group import ProcessGroup
 from worker.trainer.reading.row_items import RowItems
-from worker.trainer.reinforce.answers import AnswerSampler, GradedAnswer, Grading
+from worker.trainer.reinforce.answers import Answering, AnswerSampler, GradedAnswer
+from worker.trainer.reinforce.episodes import SampledAnswer
 from worker.trainer.reinforce.measures import repetition
 
 FRUITLESS_STEPS = 5
@@ -51,7 +52,7 @@ class SampledRollouts(ABC):
         assert isinstance(spec.objective, SamplingOptions)
         self._process_group, self._trainee, self._seed = process_group, trainee, spec.seed
         self._generations, self._sampler, self._items = spec.objective.num_generations, sampler, items
-        self._grading: Grading | None = None
+        self._answering: Answering | None = None
         # Counts the first steps without anything to learn. None once a step had something, or after a resume,
         # when all may have been learnt
         self._fruitless = 0 if trainee.step == 0 else None
@@ -71,47 +72,45 @@ class SampledRollouts(ABC):
         """
         if self.are_ready:
             return
-        if self._grading is None:
-            trainee = self._trainee
-            seed, count = step_seed(self._seed, trainee.step), self._generations
-            try:
-                self._grading = self._sampler.begin(trainee.next_prompts, self._items, count, seed, abandon)
-            except Abandoned:
+        if self._answering is None:
+            seed, prompts = step_seed(self._seed, self._trainee.step), self._trainee.next_prompts
+            self._answering = self._sampler.begin(prompts, self._items, self._generations, seed)
+        try:
+            if not self._answering.advance(abandon):
                 return
-        if self._grading.done:
-            grading, self._grading = self._grading, None
-            self._take(grading)
+        except Abandoned:
+            return
+        answering, self._answering = self._answering, None
+        self._take(answering)
 
     def close(self) -> None:
         """Stop waiting for grades."""
-        if self._grading is not None:
-            self._grading.cancel()
+        if self._answering is not None:
+            self._answering.cancel()
 
-    def _take(self, grading: Grading) -> None:
-        graded = grading.result()
+    def _take(self, answering: Answering) -> None:
+        graded = answering.result()
         prompts, count = self._trainee.next_prompts, self._generations
         rollouts = [
             self._rollout(prompts[number // count], one.answer, found)
             for number, (one, found) in enumerate(zip(graded, self._advantages(graded), strict=True))
         ]
         self._end_if_fruitless(graded, rollouts)
-        seconds = {
-            "sampling": round(grading.sampling_seconds, 3),
-            "grading": round(grading.grading_seconds, 3),
-        }
         self.metrics = {
             **self._metrics(graded),
-            "completion_tokens_mean": fmean(len(one.answer.tokens) for one in graded),
+            "completion_tokens_mean": fmean(len(one.answer.written) for one in graded),
             "truncated_mean": fmean(not one.answer.finished for one in graded),
-            "repetition_mean": fmean(repetition(one.answer.tokens) for one in graded),
-            "timing": {"step": seconds},
+            "repetition_mean": fmean(repetition(one.answer.written) for one in graded),
+            "timing": {"step": {name: round(value, 3) for name, value in answering.seconds.items()}},
         }
         self._process_group.take_rollouts(self._trainee.name, rollouts)
 
-    def _rollout(self, prompt: Row, answer: Sampled, advantages: float | NDArray[np.float64]) -> Rollout:
+    def _rollout(
+        self, prompt: Row, answer: SampledAnswer, advantages: float | NDArray[np.float64]
+    ) -> Rollout:
         """Return the answer behind its prompt, with one advantage for all of its tokens, or one for each.
 
-        Of a masked answer, no token is learnt.
+        Of a masked answer, no token is learnt, and none that the model has not chosen.
         """
         before = len(prompt.tokens_L)
         # An adapter that the prompt does not invoke acts on no token of the answer either
@@ -138,13 +137,15 @@ class SampledRollouts(ABC):
             return
         if not self._all_failed:
             raise self._nothing_to_learn(graded)
+        first, judge = graded[0], (self.judge, self.judge_failed, self.judge_at)
+        name, code, at = judge if first.answer.tool_error is None else ("tool", "tool_failed", TOOLS)
         reason = (
-            f"The {self.judge} has failed for every answer of the first {FRUITLESS_STEPS} steps. The first "
-            f"of the last step: {graded[0].grade.message}"
+            f"The {name} has failed for every answer of the first {FRUITLESS_STEPS} steps. The first of the "
+            f"last step: {first.grade.message}"
         )
-        raise JobError(self.judge_failed, reason, self.judge_at)
+        raise JobError(code, reason, at)
 
-    def _is_masked(self, answer: Sampled) -> bool:  # noqa: ARG002 - for those that mask some
+    def _is_masked(self, answer: SampledAnswer) -> bool:  # noqa: ARG002 - for those that mask some
         """Return whether nothing is learnt from the answer, whatever its grade is."""
         return False
 

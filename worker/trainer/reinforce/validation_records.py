@@ -32,11 +32,11 @@ def records_of(graded: Sequence[GradedAnswer], items: RowItems, spec: JobSpec) -
 
 def _sample_of(one: GradedAnswer, messages: list[dict[str, Any]], spec: JobSpec) -> dict[str, Any]:
     """Return the answer in OpenAI's form."""
-    answer, asked, written = one.answer, len(one.answer.prompt_L), len(one.answer.tokens)
+    answer, asked, written = one.answer, len(one.answer.prompt_L), len(one.answer.written)
     usage = {"prompt_tokens": asked, "completion_tokens": written, "total_tokens": asked + written}
     return {
         "input": messages,
-        "output": [{"role": "assistant", "content": answer.text}],
+        "output": list(answer.messages),
         "finish_reason": "stop" if answer.finished else "length",
         "usage": usage,
         "seed": spec.seed,

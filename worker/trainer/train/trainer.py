@@ -84,7 +84,7 @@ class Trainer:
         )
         slices = TimeSlices(settings.serve_share, finish=partial(finish_computing, holder.device))
         lending = Lending(holder, slices, bell.set, say_that_it_waits)
-        self._grading = GradingThread(settings, sessions)
+        self._grading = GradingThread(settings, sessions, renderer)
         self._claims = Claims(
             settings,
             sessions,

@@ -43,6 +43,8 @@ const TITLES: Record<string, string> = {
   truncated_mean: "Truncated share",
   repetition_mean: "Repeated share",
   entropy: "Entropy",
+  tool_calls_mean: "Calls of tools in an answer",
+  tool_error_mean: "Share of answers of which a tool failed",
   policy_gap: "Policy gap, in nats",
   groups: "Groups without variance",
   mean_parse_error: "Share of parse errors",

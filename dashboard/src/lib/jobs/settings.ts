@@ -70,6 +70,7 @@ function defaultsOf(job: Job, { methods, schemas }: Defaults): Map<string, strin
   };
   take("training", schemas.training);
   take("adapter", method?.schema);
+  take(`method.${job.method.type}`, objective?.beside);
   take(`method.${job.method.type}.hyperparameters`, objective?.hyperparameters);
   found.set("method.type", ["supervised"]);
   found.set("adapter.type", ["lora"]);

@@ -3,7 +3,8 @@
 import { isRecord } from "@/lib/isRecord";
 import type { Method } from "@/lib/schemas/method";
 import type { Schema } from "@/lib/schemas/schema";
-import { jsonProblems } from "@/lib/schemas/jsonOption";
+import { optionProblems } from "@/lib/schemas/jsonOption";
+import { itemPaths, itemSchema } from "@/lib/schemas/listOption";
 import { groupSchema, schemaFields } from "@/lib/schemas/schemaFields";
 import { type Problem, problems } from "@/lib/schemas/schemaProblems";
 import type { CreateJob } from "@/types/api";
@@ -156,7 +157,7 @@ export function problemsOf(draft: Draft, offer: Offer): Problem[] {
   return [
     ...(draft.model ? [] : [{ path: "model", message: "Choose a base model." }]),
     ...(draft.training_file ? [] : [{ path: "training_file", message: "Choose or upload a training file." }]),
-    ...jsonProblems(draft.beside, besideSchema(draft, offer), besidePath(draft)),
+    ...optionProblems(draft.beside, besideSchema(draft, offer), besidePath(draft)),
     ...problems(hyperparameters, objectiveSchema(draft, offer), hyperparametersPath(draft)),
     ...problems(adapter ?? { type: draft.adapter }, optionsSchema(draft, offer), "adapter"),
     ...problems(training ?? {}, schemas.training, "training"),
@@ -189,7 +190,7 @@ export function fieldPaths(draft: Draft, offer: Offer): string[] {
   return [
     ...["model", "training_file", "validation_file", SPLIT, "suffix", "seed", "metadata", "integrations", "evaluate"],
     ...["method.type", "adapter.type"],
-    ...Object.keys(besideSchema(draft, offer).properties ?? {}).map((name) => `${besidePath(draft)}.${name}`),
+    ...besidePaths(draft, offer),
     ...pathsWithin(objectiveSchema(draft, offer), hyperparametersPath(draft)),
     ...pathsWithin(optionsSchema(draft, offer), "adapter"),
     ...["augmentation", ...pathsWithin(offer.schemas.augmentation, "augmentation")],
@@ -199,6 +200,14 @@ export function fieldPaths(draft: Draft, offer: Offer): string[] {
     ),
     ...["parameters", ...Object.keys(offer.schemas.sweep.properties ?? {}).map((path) => `parameters.${path}`)],
   ];
+}
+
+function besidePaths(draft: Draft, offer: Offer): string[] {
+  return Object.entries(besideSchema(draft, offer).properties ?? {}).flatMap(([name, option]) => {
+    const path = `${besidePath(draft)}.${name}`;
+    const item = itemSchema(option);
+    return [path, ...(item ? itemPaths(draft.beside[name], item, path) : [])];
+  });
 }
 
 function pathsWithin(schema: Schema, path: string): string[] {

@@ -36,6 +36,8 @@ const WORDS: Record<string, string> = {
   epsilon_high: "Upper bound of the ratio",
   compute_multiplier: "Factor on the number of answers",
   eval_interval: "Steps between validations",
+  max_episode_steps: "Most turns of the model in an answer",
+  server_url: "URL",
   "hyperparameters.eval_samples": "Answers to each validation prompt",
   beta: "Beta, the weight of the reference",
   lr_scheduler_type: "Schedule of the learning rate",

@@ -63,7 +63,7 @@ function trackersOf(integration: Schema): Record<string, TrackerSchema> {
 }
 
 /** What the form can set beside the hyperparameters of an objective. */
-const BESIDE: readonly string[] = ["grader", "audit_grader", "teacher", "response_format"];
+const BESIDE: readonly string[] = ["grader", "audit_grader", "tools", "max_episode_steps", "teacher", "response_format"];
 
 /** Returns each objective that the form offers. It leaves out an objective that requires what the form cannot set. */
 function objectivesOf(method: Schema): Record<string, ObjectiveSchema> {

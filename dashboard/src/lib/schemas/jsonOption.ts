@@ -1,8 +1,9 @@
-/** Options whose value the author writes as JSON, such as a grader. */
+/** Options beside the hyperparameters of an objective. Most are written as JSON, such as a grader. */
 
 import { isRecord } from "@/lib/isRecord";
-import type { Schema } from "./schema";
-import type { Problem } from "./schemaProblems";
+import { itemProblems, itemSchema } from "./listOption";
+import { alternatives, type Schema } from "./schema";
+import { type Problem, problems } from "./schemaProblems";
 
 /** Returns the value that a text stands for: undefined if it is empty, and the text itself if it is not JSON. */
 export function readJson(text: string): unknown {
@@ -18,13 +19,22 @@ export function writeJson(value: unknown): string {
   return value === undefined || typeof value === "string" ? (value ?? "") : JSON.stringify(value, null, 2);
 }
 
-/** Returns the options that are missing or are not JSON objects; a text may be any. The service checks the rest. */
-export function jsonProblems(values: Readonly<Record<string, unknown>>, schema: Schema, path: string): Problem[] {
-  return Object.keys(schema.properties ?? {}).flatMap((name) => {
+/** Returns what is wrong with options. The service alone checks what is in an option that is written as JSON. */
+export function optionProblems(values: Readonly<Record<string, unknown>>, schema: Schema, path: string): Problem[] {
+  return Object.entries(schema.properties ?? {}).flatMap(([name, option]) => {
     const value = values[name];
-    if (value === undefined) return schema.required?.includes(name) ? [{ path: `${path}.${name}`, message: "It is required." }] : [];
-    return isRecord(value) || schema.properties?.[name]?.type === "string" ? [] : [{ path: `${path}.${name}`, message: `It must be a JSON object. ${whatIsWrong(value)}`.trim() }];
+    const at = `${path}.${name}`;
+    if (value === undefined) return schema.required?.includes(name) ? [{ path: at, message: "It is required." }] : [];
+    const item = itemSchema(option);
+    if (item) return itemProblems(value, item, at);
+    if (!isWrittenAsJson(option)) return problems(value, option, at);
+    return isRecord(value) ? [] : [{ path: at, message: `It must be a JSON object. ${whatIsWrong(value)}`.trim() }];
   });
+}
+
+/** Returns whether the option has values that are objects: only they have no field of their own. */
+function isWrittenAsJson(option: Schema): boolean {
+  return alternatives(option).some(({ type }) => type === undefined || type === "object");
 }
 
 function whatIsWrong(value: unknown): string {

@@ -6,6 +6,7 @@ import { isListOfTexts } from "./schemaFields";
 /** What the API's patterns allow. A reader of the form gets these words, never the pattern. */
 export const PATTERN_WORDS: ReadonlyMap<string, string> = new Map([
   ["^[A-Za-z0-9_]{1,256}$", "letters, digits and underscores"],
+  ["^[a-zA-Z0-9_-]{1,64}$", "up to 64 letters, digits, dashes and underscores"],
   ["^[A-Za-z0-9_.]{1,256}$", "letters, digits, dots and underscores"],
   ["^[A-Za-z0-9._-]+$", "letters, digits, dots, dashes and underscores, without spaces"],
   ["^[A-Z][A-Z0-9_]{0,63}$", "a name such as WANDB_KEY, of capital letters, digits and underscores"],
@@ -35,10 +36,16 @@ function wordsOfKind(schema: Schema): string {
       if (isListOfTexts(schema)) return "one text on each line, with \\n for a line break in it";
       return `${(schema.items ? words(schema.items) : "values").replace("a whole number", "whole numbers")}, with commas between`;
     case "object":
-      return `lines such as q_proj = ${schema.patternProperties ? "8" : "text"}`;
+      return `lines such as ${exampleOfPair(schema)}`;
   }
   if (schema.pattern) return `${PATTERN_WORDS.get(schema.pattern) ?? "a text of the allowed form"}${longest(schema)}`;
   return schema.maxLength === undefined ? "names" : `a text${longest(schema)}`;
+}
+
+function exampleOfPair({ patternProperties }: Schema): string {
+  const [value] = Object.values(patternProperties ?? {});
+  if (value?.type === "string") return "x-key = text";
+  return `q_proj = ${value ? "8" : "text"}`;
 }
 
 const longest = ({ maxLength }: Schema) => (maxLength === undefined ? "" : `, at most ${maxLength} characters long`);

@@ -21,9 +21,10 @@ from cli.embedded import EmbeddedServers
 from core.access.projects import create_project
 from core.database import create_database, session_factory
 from core.errors import JobError
+from core.graders.sample import Sample
 from core.graders.schemas import Grader
 from core.ids import new_id
-from core.secrets.grader_headers import SIGNING_SECRET, with_sealed_headers
+from core.secrets.endpoint_headers import SIGNING_SECRET, with_sealed_headers
 from core.secrets.vault import Vault
 from core.serving.served_model import ServedModel
 from core.settings import Settings
@@ -60,8 +61,8 @@ SECONDS = 120
 KEY = Vault.new_key()
 
 
-def samples(*texts: str) -> list[tuple[int, dict[str, Any], str]]:
-    return [(number, ITEM, text) for number, text in enumerate(texts)]
+def samples(*texts: str) -> list[tuple[int, dict[str, Any], Sample]]:
+    return [(number, ITEM, Sample(text)) for number, text in enumerate(texts)]
 
 
 @pytest.fixture(scope="module")
@@ -203,12 +204,13 @@ def test_a_process_for_graders_does_not_run_the_program_that_grades(tmp_path: Pa
 with open({str(runs)!r}, "a") as file:
     file.write(f"{{__name__}}\\n")
 if __name__ == "__main__":
+    from core.graders.sample import Sample
     from core.graders.schemas import StringCheckGrader
     from core.settings import Settings
     from worker.grading.grading_thread import GradingThread
     same = StringCheckGrader(type="string_check", name="a", input="x", reference="x", operation="eq")
     thread = GradingThread(Settings(), None)
-    print(thread.submit("ftjob-a", "proj-a", same, [(0, {{}}, "x")]).result({SECONDS})[0].score)
+    print(thread.submit("ftjob-a", "proj-a", same, [(0, {{}}, Sample("x"))]).result({SECONDS})[0].score)
     thread.close()
 """)
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}

@@ -6,6 +6,7 @@ import pytest
 
 from core.errors import InvalidRequest
 from core.graders.grade import grade
+from core.graders.sample import Sample
 from core.graders.schemas import MultiGrader
 
 CHECK: dict[str, Any] = {
@@ -25,10 +26,10 @@ def multi(**graders: Any) -> MultiGrader:
 
 
 def test_a_formula_takes_known_scores_and_computes_the_others() -> None:
-    made = grade(multi(same=CHECK, judge=SCORE), "x", "x", {"judge": 0.5})
+    made = grade(multi(same=CHECK, judge=SCORE), "x", Sample("x"), {"judge": 0.5})
     assert (made.reward, made.scores) == (6.0, {"judge": 0.5, "same": 1.0})
 
 
 def test_a_score_of_a_model_that_is_not_known_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="Only an eval can use them"):
-        grade(multi(same=CHECK, judge=SCORE), "x", "x")
+        grade(multi(same=CHECK, judge=SCORE), "x", Sample("x"))

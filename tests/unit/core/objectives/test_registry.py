@@ -54,7 +54,8 @@ def test_an_objective_has_the_name_of_its_module(objective: Objective) -> None:
             '{"type":"reinforcement","response_format":null,"loss_type":"importance_sampling",'
             '"num_generations":8,"max_completion_tokens":256,"epsilon":0.2,"epsilon_high":0.28,'
             '"eval_interval":null,"eval_samples":1,"grader":{"type":"string_check","name":"same",'
-            '"input":"a","reference":"b","operation":"eq"},"audit_grader":null,"mask_truncated":true,"scale_rewards":false,'
+            '"input":"a","reference":"b","operation":"eq"},"audit_grader":null,"tools":null,"max_episode_steps":10,'
+            '"mask_truncated":true,"scale_rewards":false,'
             '"compute_multiplier":1.0,"stop_on_audit":false,"reasoning_effort":"default"}',
         ),
         (

@@ -11,8 +11,8 @@ from core.serving.schemas.chat import ChatRequest
 from tests.fixtures.models.tiny import text
 from worker.engine.sampler.grammars import Grammars
 from worker.engine.sampler.requests import Grammar
+from worker.rendering.tool_forms import LLAMA, TAGGED
 from worker.server.answering.grammars import grammar_of
-from worker.server.answering.tool_forms import LLAMA, TAGGED
 
 
 def tool(name: str, **parameters: Any) -> dict[str, Any]:

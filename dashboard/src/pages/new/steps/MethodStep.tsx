@@ -5,6 +5,7 @@ import { BasicFields } from "@/pages/new/method/BasicFields";
 import { GraderFields } from "@/pages/new/method/GraderFields";
 import { ObjectivePicker } from "@/pages/new/method/ObjectivePicker";
 import { TeacherField } from "@/pages/new/method/TeacherField";
+import { ToolFields } from "@/pages/new/method/ToolFields";
 
 import { Step } from "./Step";
 
@@ -13,6 +14,7 @@ export function MethodStep(props: StepProps) {
     <Step number={3} title="Method">
       <ObjectivePicker {...props} />
       <GraderFields {...props} />
+      <ToolFields {...props} />
       <TeacherField {...props} />
       <AdapterPicker {...props} />
       <BasicFields {...props} />

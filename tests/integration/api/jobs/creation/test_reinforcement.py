@@ -126,6 +126,8 @@ def test_auto_becomes_numbers_that_the_job_shows(alice: Tenant, file_id: str) ->
         assert job["method"]["reinforcement"] == {
             "grader": GRADER,
             "audit_grader": None,
+            "tools": None,
+            "max_episode_steps": 10,
             "response_format": None,
             "hyperparameters": RESOLVED,
         }
@@ -444,6 +446,8 @@ def test_a_try_out_speaks_only_of_jobs_whose_answers_are_sampled_alike(api: Api)
     for unlike in ({"temperature": 0.1}, {"top_p": 0.5}, {"response_format": {"type": "json_object"}}):
         try_out(api, tenant, prompts_id, [[True] * 4] * 30, **unlike)
         assert warned_of(tenant, prompts_id) == []
+    try_out(api, tenant, prompts_id, FLAT, response_format={"type": "json_object"})
+    assert len(warned_of(tenant, prompts_id, method=method(response_format={"type": "json_object"}))) == 1
     try_out(api, tenant, prompts_id, [[True] * 4] * 30, max_completion_tokens=1)
     assert len(warned_of(tenant, prompts_id)) == 1, "shorter answers refuse nothing"
 

@@ -99,6 +99,25 @@ def test_a_row_that_cannot_be_graded_is_an_error_of_that_row(runs: EvalRuns) -> 
     assert codes == [None, None, "invalid_variable_error", "text_too_long"]
 
 
+def test_a_grader_sees_the_calls_of_tools_that_came_with_a_row(runs: EvalRuns) -> None:
+    named = {
+        "type": "string_check",
+        "input": "{{ sample.output_tools[0].function.name }}",
+        "reference": "weather",
+        "operation": "eq",
+    }
+    calls = [
+        [{"id": "call_1", "type": "function", "function": {"name": name, "arguments": "{}"}}]
+        for name in ("weather", "clock")
+    ]
+    samples = [{"output_text": "x", "output_tools": each} for each in [*calls, [], "weather"]]
+    rows = [{"item": {}, "sample": each} for each in samples]
+    found = runs.do([named], runs.file(rows), model=None)
+    assert [[result.score for result in record.results] for record in found.records] == [[1], [0], [], []]
+    codes = [record.error and record.error.code for record in found.records]
+    assert codes == [None, None, "invalid_variable_error", "invalid_sample"]
+
+
 def test_an_endpoint_scores_rows_and_fails_only_the_row_that_it_gives_no_score(
     serving: Serving, tmp_path: Path, warm_rendering: None, scorer: Scorer
 ) -> None:

@@ -11,6 +11,7 @@ from core.errors import InvalidRequest
 from core.graders.grade import grade
 from core.graders.python.running import wrong_with
 from core.graders.python.sandbox import GraderFailed, Runner, Sandbox, SandboxFailed
+from core.graders.sample import Sample
 from core.graders.schemas import MAX_GIVEN, MultiGrader, PythonGrader
 from tests.fixtures.service.api import wait_for
 from tests.fixtures.work.hostile_graders import source
@@ -205,7 +206,7 @@ def test_python_graders_are_part_of_a_formula(sandbox: Sandbox) -> None:
         **parts,
         "judge": {"type": "score_model", "name": "judge", "model": "m", "input": []},
     }
-    made = grade(MultiGrader.model_validate(formula), {}, "abc", {"judge": 0.5}, sandbox)
+    made = grade(MultiGrader.model_validate(formula), {}, Sample("abc"), {"judge": 0.5}, sandbox)
     assert (made.reward, made.fault) == (31.5, None)
     assert made.scores == {"code": 3, "same": 1, "judge": 0.5}
 
@@ -215,7 +216,7 @@ def test_a_part_that_fails_fails_the_whole_and_is_named(sandbox: Sandbox) -> Non
     made = grade(
         MultiGrader(type="multi", name="all", graders=parts, calculate_output="a + b"),
         {},
-        "",
+        Sample(""),
         sandbox=sandbox,
     )
     assert (made.reward, made.fault) == (0, "python_grader_runtime_error")
@@ -228,7 +229,7 @@ def test_all_python_graders_of_a_sample_share_the_time() -> None:
     parts = {f"g{number}": python(ONE if number < 3 else slow, f"g{number}") for number in range(12)}
     grader = MultiGrader(type="multi", name="all", graders=parts, calculate_output="g1")
     began = time.monotonic()
-    made = grade(grader, {}, "", sandbox=sandbox)
+    made = grade(grader, {}, Sample(""), sandbox=sandbox)
     assert made.details is not None
     assert made.details.startswith("g3: it took longer than 0.")
     assert time.monotonic() - began < 30
@@ -261,4 +262,4 @@ def test_a_process_of_monty_that_dies_fails_one_sample() -> None:
 
 def test_a_sample_and_an_item_that_are_too_long_are_refused() -> None:
     with pytest.raises(InvalidRequest, match=f"at most {MAX_GIVEN} characters"):
-        grade(python(ONE), {"text": "x" * MAX_GIVEN}, "")
+        grade(python(ONE), {"text": "x" * MAX_GIVEN}, Sample(""))

@@ -19,7 +19,7 @@ from worker.engine.adapters.attach import attach
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.sampler.fast.ragged import RaggedDecoder
 from worker.engine.sampler.requests import Grammar
-from worker.engine.sampler.rollouts import Generation, Sampled, answer_seed, generate_rollouts
+from worker.engine.sampler.rollouts import Generation, Sampled, answer_seed, first_turns, generate_rollouts
 from worker.engine.step.passes import Abandoned
 from worker.engine.step.trainee import Trainee
 from worker.rows.row import Row
@@ -68,7 +68,7 @@ def found_in(sampled: Sequence[Sampled]) -> list[tuple[list[int], list[float]]]:
 
 def test_each_prompt_has_its_answers_side_by_side(base: ResidentBase) -> None:
     rows = prompt_rows(4)
-    sampled = generate_rollouts(base, moved(base).adapter, rows, ASKED, 10_000)
+    sampled = generate_rollouts(base, moved(base).adapter, first_turns(rows, ASKED), 10_000)
     assert [each.line for each in sampled] == [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4]
     for number, each in enumerate(sampled):
         assert each.prompt_L.tolist() == rows[number // 3].tokens_L.tolist()
@@ -82,12 +82,16 @@ def test_the_same_seed_gives_the_same_rollouts_however_many_are_computed_at_once
     base: ResidentBase, max_tokens: int
 ) -> None:
     adapter, rows = moved(base).adapter, prompt_rows(4)
-    expected = found_in(generate_rollouts(base, adapter, rows, ASKED, 10_000))
-    assert found_in(generate_rollouts(base, adapter, rows, ASKED, max_tokens)) == expected
-    alone = [each for row in rows for each in generate_rollouts(base, adapter, [row], ASKED, max_tokens)]
+    expected = found_in(generate_rollouts(base, adapter, first_turns(rows, ASKED), 10_000))
+    assert found_in(generate_rollouts(base, adapter, first_turns(rows, ASKED), max_tokens)) == expected
+    alone = [
+        each
+        for row in rows
+        for each in generate_rollouts(base, adapter, first_turns([row], ASKED), max_tokens)
+    ]
     assert found_in(alone) == expected
     other = Generation(ASKED.count, ASKED.max_tokens, seed=6)
-    assert found_in(generate_rollouts(base, adapter, rows, other, max_tokens)) != expected
+    assert found_in(generate_rollouts(base, adapter, first_turns(rows, other), max_tokens)) != expected
 
 
 def test_each_line_and_number_has_a_seed_of_its_own() -> None:
@@ -103,7 +107,7 @@ def test_in_fp32_the_training_has_the_bits_of_the_sampler(
     base = load(name, tmp_path)
     modules = ["qkv_proj", "down_proj"] if "phi" in name else "all-linear"
     adapter = moved(base, make_spec(adapter=LoraAdapter(r=5, lora_alpha=8, target_modules=modules))).adapter
-    sampled = generate_rollouts(base, adapter, prompt_rows(6), ASKED, 300)
+    sampled = generate_rollouts(base, adapter, first_turns(prompt_rows(6), ASKED), 300)
     for max_tokens in (40, 300, 10_000):
         trained = logprobs_in_training(base, adapter, sampled, max_tokens, with_gradient)
         assert [each.tolist() for each in trained] == [each.logprobs.tolist() for each in sampled]
@@ -116,27 +120,27 @@ def test_in_fp32_every_architecture_has_nearly_the_log_probabilities_of_the_trai
     base = load(name, tmp_path)
     modules = ["qkv_proj"] if "phi" in name else "all-linear"
     adapter = moved(base, make_spec(adapter=LoraAdapter(r=4, target_modules=modules))).adapter
-    sampled = generate_rollouts(base, adapter, prompt_rows(3), ASKED, 10_000)
+    sampled = generate_rollouts(base, adapter, first_turns(prompt_rows(3), ASKED), 10_000)
     assert largest_gap(sampled, logprobs_in_training(base, adapter, sampled, 10_000)) < CLOSE
 
 
 @pytest.mark.parametrize("case", METHODS)
 def test_every_method_has_nearly_the_log_probabilities_of_the_training(base: ResidentBase, case: str) -> None:
     adapter = moved(base, spec_of(case), 0.05).adapter
-    sampled = generate_rollouts(base, adapter, prompt_rows(3), ASKED, 10_000)
+    sampled = generate_rollouts(base, adapter, first_turns(prompt_rows(3), ASKED), 10_000)
     assert largest_gap(sampled, logprobs_in_training(base, adapter, sampled, 10_000)) < CLOSE
 
 
 def test_in_bf16_both_differ_by_rounding(tmp_path: Path) -> None:
     base = load("llama", tmp_path, dtype="bf16")
     adapter = moved(base).adapter
-    sampled = generate_rollouts(base, adapter, prompt_rows(6), ASKED, 10_000)
+    sampled = generate_rollouts(base, adapter, first_turns(prompt_rows(6), ASKED), 10_000)
     assert 0 < largest_gap(sampled, logprobs_in_training(base, adapter, sampled, 10_000)) < 0.3
 
 
 def test_an_answer_ends_with_the_token_that_ended_it(base: ResidentBase) -> None:
     long = Generation(count=8, max_tokens=60, seed=1)
-    sampled = generate_rollouts(base, moved(base).adapter, prompt_rows(6), long, 10_000)
+    sampled = generate_rollouts(base, moved(base).adapter, first_turns(prompt_rows(6), long), 10_000)
     finished = [each for each in sampled if each.finished]
     assert 0 < len(finished) < len(sampled)
     for each in sampled:
@@ -159,7 +163,7 @@ def test_answers_to_a_prompt_share_its_computation(
     monkeypatch.setattr(RaggedDecoder, "logits", counted)
     prompt = np.arange(20, 20 + 96, dtype=np.int32)
     row = Row(1, prompt, np.zeros(96, np.bool_))
-    generate_rollouts(base, moved(base).adapter, [row], Generation(8, 1, 0), 10_000)
+    generate_rollouts(base, moved(base).adapter, first_turns([row], Generation(8, 1, 0)), 10_000)
     assert sum(computed) <= 96 + 8 * 16, "all but the last block is computed once"
 
 
@@ -169,7 +173,7 @@ def test_a_grammar_bounds_the_answers_and_names_the_tokens_that_it_forced(tmp_pa
     adapter, row = moved(base).adapter, prompt_rows(1)[0]
     row = Row(1, row.tokens_L % 200, row.learnt_L)
     asked = Generation(4, 20, 3, Grammar("regex", "id: [0-9]{3}"))
-    sampled = generate_rollouts(base, adapter, [row], asked, 10_000)
+    sampled = generate_rollouts(base, adapter, first_turns([row], asked), 10_000)
     for each in sampled:
         assert each.finished
         assert each.text[:4] == "id: "
@@ -187,7 +191,7 @@ def test_rollouts_are_abandoned_between_two_tokens(base: ResidentBase) -> None:
         return asked[-1]
 
     with pytest.raises(Abandoned):
-        generate_rollouts(base, moved(base).adapter, prompt_rows(2), ASKED, 10_000, abandon)
+        generate_rollouts(base, moved(base).adapter, first_turns(prompt_rows(2), ASKED), 10_000, abandon)
     assert asked == [False, False, False, True]
 
 
@@ -195,7 +199,7 @@ def test_a_prompt_without_room_for_an_answer_has_an_error_and_the_others_go_on(b
     length = base.entry.max_length
     too_long = Row(7, np.full(length, 20, np.int32), np.zeros(length, np.bool_))
     first, second = generate_rollouts(
-        base, moved(base).adapter, [too_long, *prompt_rows(1)], Generation(1, 4, 0), 10_000
+        base, moved(base).adapter, first_turns([too_long, *prompt_rows(1)], Generation(1, 4, 0)), 10_000
     )
     assert (first.line, first.tokens.tolist(), first.finished) == (7, [], False)
     assert "shorten it" in str(first.error)
@@ -205,6 +209,6 @@ def test_a_prompt_without_room_for_an_answer_has_an_error_and_the_others_go_on(b
 
 def test_numbers_that_are_not_finite_are_an_error_of_each_answer(base: ResidentBase) -> None:
     adapter = moved(base, far=float("inf")).adapter
-    for each in generate_rollouts(base, adapter, prompt_rows(1), ASKED, 10_000):
+    for each in generate_rollouts(base, adapter, first_turns(prompt_rows(1), ASKED), 10_000):
         assert not each.finished
         assert "not finite" in str(each.error)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from core.evals.criteria import CRITERION
-from core.graders.templates import Sample
+from core.graders.sample import Sample
 from worker.grading.row_failed import RowFailed
 from worker.tasks.evaluation.texts import judge_text
 

@@ -5,6 +5,7 @@ from math import isnan
 import numpy as np
 import pytest
 
+from tests.fixtures.engine.rollouts import whole
 from worker.engine.sampler.rollouts import Sampled
 from worker.grading.sample_grader import Graded
 from worker.trainer.distillation.reverse_kl import gains_of, measures_of, reverse_kl
@@ -25,7 +26,7 @@ def answered(student: list[float], grade: Graded, forced: list[bool] | None = No
         text="",
         finished=True,
     )
-    return GradedAnswer(answer, grade)
+    return GradedAnswer(whole(answer), grade)
 
 
 def test_the_gain_of_a_token_is_how_much_likelier_the_teacher_finds_it() -> None:

@@ -6,7 +6,7 @@ from json import dumps, loads
 import numpy as np
 import pytest
 
-from tests.fixtures.engine.rollouts import GRADER, reinforcement
+from tests.fixtures.engine.rollouts import GRADER, reinforcement, whole
 from worker.engine.sampler.rollouts import Sampled
 from worker.grading.sample_grader import Graded
 from worker.trainer.reinforce.answers import GradedAnswer
@@ -36,7 +36,7 @@ def answers() -> list[GradedAnswer]:
         Sampled(line, EMPTY, EMPTY, EMPTY.astype(np.float32), EMPTY.astype(np.bool_), f"answer {line}", True)
         for line in range(1, PROMPTS + 1)
     ]
-    return [GradedAnswer(one, Graded(1.0), Graded(0.0)) for one in sampled]
+    return [GradedAnswer(whole(one), Graded(1.0), Graded(0.0)) for one in sampled]
 
 
 def told(first: Measured, now: Measured, **options: object) -> list[TrainingWarning]:

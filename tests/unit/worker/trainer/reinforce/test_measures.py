@@ -5,6 +5,7 @@ from math import isnan
 import numpy as np
 import pytest
 
+from tests.fixtures.engine.rollouts import whole
 from worker.engine.sampler.rollouts import Sampled
 from worker.grading.sample_grader import PARSE_FAULT, Graded
 from worker.trainer.reinforce.answers import GradedAnswer
@@ -20,7 +21,7 @@ def answer(
     logprobs, forced = np.full(size, -2.0, np.float32), np.zeros(size, np.bool_)
     prompt = np.zeros(1, np.int32)
     sampled = Sampled(1, prompt, np.array(tokens, np.int32), logprobs, forced, "", finished)
-    return GradedAnswer(sampled, grade, audit)
+    return GradedAnswer(whole(sampled), grade, audit)
 
 
 @pytest.mark.parametrize(

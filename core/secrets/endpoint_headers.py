@@ -1,6 +1,6 @@
-"""Encrypts the headers of `endpoint` graders where a specification is stored, and what signs their requests.
+"""Encrypts the headers of endpoints where a specification is stored, and knows what signs their requests.
 
-An encrypted value opens for the address alone that its grader had. Nobody can copy it to another one.
+An encrypted value opens for the address alone that its endpoint had. Nobody can copy it to another one.
 """
 
 import json
@@ -15,10 +15,10 @@ from standardwebhooks import Webhook
 from standardwebhooks.webhooks import EmptyWebhookSecretError
 
 from core.database import database_time
+from core.endpoints.asking import Credentials
+from core.endpoints.header_values import SEALED
+from core.endpoints.schemas import Endpoint
 from core.errors import InvalidRequest
-from core.graders.endpoint import Credentials
-from core.graders.header_values import SEALED
-from core.graders.schemas import EndpointGrader
 from core.secrets.vault import UnreadableSecret, Vault
 from core.tables import Secret
 
@@ -28,16 +28,16 @@ T = TypeVar("T")
 
 
 def with_sealed_headers(vault: Vault, value: T) -> T:
-    """Return a grader, or anything that holds graders, as it may be stored.
+    """Return an endpoint, or anything that holds endpoints, as it may be stored.
 
     Raises InvalidRequest if this server has no key to encrypt with.
     """
-    return _changed(value, lambda grader: _sealed(vault, grader))
+    return _changed(value, lambda endpoint: _sealed(vault, endpoint))
 
 
-def _changed(value: Any, change: Callable[[EndpointGrader], EndpointGrader]) -> Any:
-    """Return the value with each endpoint grader within it changed. What has none is returned as it is."""
-    if isinstance(value, EndpointGrader):
+def _changed(value: Any, change: Callable[[Endpoint], Endpoint]) -> Any:
+    """Return the value with each endpoint within it changed. What has none is returned as it is."""
+    if isinstance(value, Endpoint):
         return change(value)
     if isinstance(value, list):
         return [_changed(each, change) for each in value]
@@ -50,35 +50,35 @@ def _changed(value: Any, change: Callable[[EndpointGrader], EndpointGrader]) -> 
     return value
 
 
-def _sealed(vault: Vault, grader: EndpointGrader) -> EndpointGrader:
+def _sealed(vault: Vault, endpoint: Endpoint) -> Endpoint:
     headers = {
-        name: SecretStr(_seal(vault, grader.url, value.get_secret_value()))
-        for name, value in (grader.headers or {}).items()
+        name: SecretStr(_seal(vault, endpoint.address, value.get_secret_value()))
+        for name, value in (endpoint.headers or {}).items()
     }
-    return grader.model_copy(update={"headers": headers}) if headers else grader
+    return endpoint.model_copy(update={"headers": headers}) if headers else endpoint
 
 
-def _seal(vault: Vault, url: str, text: str) -> str:
+def _seal(vault: Vault, address: str, text: str) -> str:
     if text.startswith(SEALED):
         return text
-    return SEALED + vault.seal(json.dumps([url, text]))
+    return SEALED + vault.seal(json.dumps([address, text]))
 
 
-def _opened(vault: Vault, grader: EndpointGrader) -> dict[str, str]:
-    """Return the headers of a grader that was stored, or of one that comes with a request."""
+def _opened(vault: Vault, endpoint: Endpoint) -> dict[str, str]:
+    """Return the headers of an endpoint that was stored, or of one that comes with a request."""
     found = {}
-    for name, value in (grader.headers or {}).items():
+    for name, value in (endpoint.headers or {}).items():
         text = value.get_secret_value()
         if text.startswith(SEALED):
-            url, text = json.loads(vault.open(text.removeprefix(SEALED)))
-            if url != grader.url:
+            address, text = json.loads(vault.open(text.removeprefix(SEALED)))
+            if address != endpoint.address:
                 raise UnreadableSecret(f"The header '{name}' was stored for another address")
         found[name] = text
     return found
 
 
 def resealed(vault: Vault, stored: Any) -> Any:
-    """Return JSON that holds graders, with their headers encrypted by the first key.
+    """Return JSON that holds endpoints, with their headers encrypted by the first key.
 
     Raises UnreadableSecret.
     """
@@ -112,9 +112,9 @@ class Signing(NamedTuple):
         """Return the time of the database's clock."""
         return self.time + timedelta(seconds=time.monotonic() - self.read_at)
 
-    def credentials(self, vault: Vault, grader: EndpointGrader) -> Credentials:
-        """Return what goes with the requests to a grader. Raises UnreadableSecret."""
-        return Credentials(_opened(vault, grader), self.secrets, self.now)
+    def credentials(self, vault: Vault, endpoint: Endpoint) -> Credentials:
+        """Return what goes with the requests to an endpoint. Raises UnreadableSecret."""
+        return Credentials(_opened(vault, endpoint), self.secrets, self.now)
 
 
 def _signing_secret(value: str) -> str:

@@ -1,7 +1,7 @@
-"""The values of headers that go to the endpoint of a grader. They are secrets, so they are never shown.
+"""The values of headers that go to an endpoint. They are secrets, so they are never shown.
 
-A specification that is stored has them encrypted (`core.secrets.grader_headers`). JSON made of a grader has
-either the encrypted value or stars, and never the value itself.
+A specification that is stored has them encrypted (`core.secrets.endpoint_headers`). JSON made of an endpoint
+has either the encrypted value or stars, and never the value itself.
 """
 
 import re
@@ -12,7 +12,7 @@ from pydantic import PlainSerializer, SecretStr, StringConstraints, WithJsonSche
 
 from core.errors import InvalidRequest
 
-HIDDEN = "**********"  # stands for a value where a grader is shown
+HIDDEN = "**********"  # stands for a value where an endpoint is shown
 SEALED = "tunery-sealed:"  # begins a value that is encrypted
 MAX_VALUE = 8192  # characters
 NAME = re.compile(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$")
@@ -41,13 +41,14 @@ HeaderValue = Annotated[
 
 
 def with_hidden_headers(stored: Any) -> Any:
-    """Return JSON that holds graders, with stars in place of the values of their headers."""
+    """Return JSON that holds graders and tools, with stars in place of the values of their headers."""
     if isinstance(stored, list):
         return [with_hidden_headers(each) for each in stored]
     if not isinstance(stored, dict):
         return stored
     shown = {name: with_hidden_headers(value) for name, value in stored.items()}
-    if shown.get("type") == "endpoint" and isinstance(shown.get("headers"), dict):
+    is_endpoint = shown.get("type") == "endpoint" or "server_url" in shown
+    if is_endpoint and isinstance(shown.get("headers"), dict):
         shown["headers"] = dict.fromkeys(shown["headers"], HIDDEN)
     return shown
 

@@ -13,12 +13,12 @@ class Pace:
     def __init__(self) -> None:
         self.free_at = 0.0
 
-    async def turn(self, rate_limit: int | None) -> None:
-        """Wait until the next request may be sent, at most `rate_limit` of them a second."""
+    async def turn(self, most_per_second: int | None) -> None:
+        """Wait until the next request may be sent, at most `most_per_second`."""
         now = time.monotonic()
         at = max(now, self.free_at)
-        if rate_limit is not None:
-            self.free_at = at + 1 / rate_limit
+        if most_per_second is not None:
+            self.free_at = at + 1 / most_per_second
         if at > now:
             await asyncio.sleep(at - now)
 

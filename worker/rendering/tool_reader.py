@@ -1,8 +1,6 @@
 """Finds calls of tools in an answer while the answer is still being written."""
 
-from core.serving.schemas.chat import NamedTool
-from core.serving.schemas.tokens import Conversation
-from worker.server.answering.tool_forms import Call, ToolForm, calls_in
+from worker.rendering.tool_forms import Call, ToolForm, calls_in
 
 BEGINS_JSON = ("{", "[")
 Found = str | Call
@@ -81,19 +79,3 @@ class ToolReader:
 def _overlap(text: str, mark: str) -> int:
     """Return how many of the text's last characters may be the beginning of the mark."""
     return next((size for size in range(len(mark) - 1, 0, -1) if text.endswith(mark[:size])), 0)
-
-
-def tool_names(request: Conversation) -> frozenset[str]:
-    """Return the names of the tools that the model may call."""
-    if request.tool_choice == "none":
-        return frozenset()
-    return frozenset(tool.function.name for tool in request.tools or ())
-
-
-def must_call(request: Conversation) -> list[str]:
-    """Return the tools of which the model must call one; none if it may answer with text."""
-    if isinstance(request.tool_choice, NamedTool):
-        return [request.tool_choice.function.name]
-    if request.tool_choice == "required":
-        return [tool.function.name for tool in request.tools or ()]
-    return []

@@ -1,20 +1,23 @@
-"""The headers of endpoint graders: what can be sent, and that no JSON has a value in clear."""
+"""The headers of graders and tools: what can be sent, and that no JSON has a value in clear."""
 
 from typing import Any
 
 import pytest
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
+from core.endpoints.header_values import HIDDEN, MAX_VALUE, SEALED, check_headers, with_hidden_headers
+from core.endpoints.tools import EndpointTool
 from core.errors import InvalidRequest
-from core.graders.header_values import HIDDEN, MAX_VALUE, SEALED, check_headers, with_hidden_headers
-from core.graders.schemas import EndpointGrader, Grader
-from core.secrets.grader_headers import Signing, resealed, with_sealed_headers
+from core.graders.schemas import Grader
+from core.secrets.endpoint_headers import Signing, resealed, with_sealed_headers
 from core.secrets.vault import UnreadableSecret, Vault
 
 GRADER: TypeAdapter[Any] = TypeAdapter(Grader)
+EITHER: TypeAdapter[Any] = TypeAdapter(Grader | EndpointTool)
 VALUE = "Bearer of-what-must-stay-hidden"
 ENDPOINT = {"type": "endpoint", "name": "remote", "url": "https://example.com/", "headers": {"X-Key": VALUE}}
 MULTI = {"type": "multi", "name": "all", "graders": {"a": ENDPOINT}, "calculate_output": "a"}
+TOOL = {"name": "weather", "server_url": "https://example.com/call", "headers": {"X-Key": VALUE}}
 SIGNING = Signing((), None, 0.0)  # type: ignore[arg-type] # nothing is signed here
 
 
@@ -54,14 +57,14 @@ def test_a_header_that_is_there_twice_is_refused() -> None:
         check_headers({"X-Key": SecretStr("a"), "x-key": SecretStr("b")}, "grader.headers")
 
 
-@pytest.mark.parametrize("given", [ENDPOINT, MULTI])
-def test_no_form_of_a_grader_shows_a_value(given: dict[str, Any]) -> None:
-    grader = GRADER.validate_python(given)
-    sealed = with_sealed_headers(Vault(Vault.new_key()), grader)
-    for each in (grader, sealed):
+@pytest.mark.parametrize("given", [ENDPOINT, MULTI, TOOL])
+def test_no_form_of_an_endpoint_shows_a_value(given: dict[str, Any]) -> None:
+    endpoint = EITHER.validate_python(given)
+    sealed = with_sealed_headers(Vault(Vault.new_key()), endpoint)
+    for each in (endpoint, sealed):
         shown = [repr(each), str(each), each.model_dump_json(), str(each.model_dump(mode="json"))]
         assert not any(VALUE in text for text in shown)
-    assert HIDDEN in str(grader.model_dump(mode="json"))
+    assert HIDDEN in str(endpoint.model_dump(mode="json"))
     stored = sealed.model_dump(mode="json")
     assert SEALED in str(stored)
     hidden = with_hidden_headers({"spec": [stored]})
@@ -69,12 +72,13 @@ def test_no_form_of_a_grader_shows_a_value(given: dict[str, Any]) -> None:
     assert HIDDEN in str(hidden)
 
 
-def test_what_is_stored_opens_for_its_own_address_alone() -> None:
+@pytest.mark.parametrize("given", [ENDPOINT, TOOL])
+def test_what_is_stored_opens_for_its_own_address_alone(given: dict[str, Any]) -> None:
     vault = Vault(Vault.new_key())
-    stored = with_sealed_headers(vault, GRADER.validate_python(ENDPOINT)).model_dump(mode="json")
-    read = GRADER.validate_python(stored)
+    stored = with_sealed_headers(vault, EITHER.validate_python(given)).model_dump(mode="json")
+    read = EITHER.validate_python(stored)
     assert SIGNING.credentials(vault, read).headers == {"X-Key": VALUE}
-    moved = EndpointGrader.model_validate({**stored, "url": "https://example.org/"})
+    moved = EITHER.validate_python({**stored, read.address_field: "https://example.org/"})
     with pytest.raises(UnreadableSecret, match="another address"):
         SIGNING.credentials(vault, moved)
     with pytest.raises(UnreadableSecret):

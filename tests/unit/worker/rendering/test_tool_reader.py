@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from worker.server.answering.tool_forms import LLAMA, PLAIN, TAGGED, Call, ToolForm, form_of
-from worker.server.answering.tool_reader import Found, ToolReader
+from worker.rendering.tool_forms import LLAMA, PLAIN, TAGGED, Call, ToolForm, form_of
+from worker.rendering.tool_reader import Found, ToolReader
 
 NAMES = frozenset({"paint", "mix"})
 PAINT = '{"name": "paint", "arguments": {"colour": "red"}}'
