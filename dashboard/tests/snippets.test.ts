@@ -44,6 +44,8 @@ const REWARDS: CreateJob = {
     type: "reinforcement",
     reinforcement: {
       grader: { type: "string_check", name: "it's", input: "{{ sample.output_text }}", reference: "{{ item.answer }}", operation: "eq" },
+      tools: [{ name: "get_time", server_url: "https://tools.example.com/call", headers: { authorization: "Bearer it's" } }],
+      max_episode_steps: 3,
       hyperparameters: { num_generations: 4 },
     },
   },

@@ -24,6 +24,7 @@ COMMANDS = {
 }
 SHELL_FUNCTION = f'tunery() {{ {sys.executable} -m cli.main "$@" --json; }}\n'
 USER = {"role": "user", "content": "hi"}
+TOOLS = [{"type": "function", "function": {"name": "get_time"}}]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def files(alice: Tenant) -> dict[str, str]:
     return {
         "file-training": alice.upload(),
         "file-validation": alice.upload(),
-        "file-prompts": alice.upload(lines_of({"messages": [USER], "answer": "hi"})),
+        "file-prompts": alice.upload(lines_of({"messages": [USER], "answer": "hi", "tools": TOOLS})),
         "file-preferences": alice.upload(lines_of(pair)),
     }
 

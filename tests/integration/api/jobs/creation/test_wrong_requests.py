@@ -201,9 +201,8 @@ def test_a_hint_leads_to_names_that_exist(alice: Tenant) -> None:
     create, training = schemas["CreateJob"]["properties"], schemas["TrainingOptions"]["properties"]
     known = {*create, *(f"training.{name}" for name in training), "method.type", "adapter.type"}
     known |= {f"adapter.{name}" for name in schemas["LoraAdapter"]["properties"]}
-    known |= {"method.reinforcement.grader", "method.reinforcement.audit_grader"}
-    known |= {"method.distillation.teacher"}
     for method in ("reinforcement", "distillation"):
+        known |= {f"method.{method}.{name}" for name in OBJECTIVES[method].options_beside}
         own = schemas[f"Requested{method.title()}"]["properties"]
         known |= {f"method.{method}.hyperparameters.{name}" for name in own}
     known |= {f"hyperparameters.{name}" for name in schemas["RequestedHyperparameters"]["properties"]}
