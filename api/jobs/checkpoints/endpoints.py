@@ -25,7 +25,13 @@ def list_checkpoints(
     limit: LongLimit = 10,
     after: After = None,
 ) -> Page[CheckpointObject]:
-    """List the checkpoints of the last three epochs and the best checkpoint, newest first."""
+    """List the checkpoints of the last three epochs and the best checkpoint, newest first.
+
+    A job with `reinforcement` or `distillation` has the checkpoints of its three best validations instead of
+    epochs: those with the highest `full_valid_mean_reward`, or with the lowest `full_valid_mean_reverse_kl`.
+    If values are equal, the earlier validation is better. If an audit may end the job, no state is among them
+    in which the audit has fallen.
+    """
     model_name, checkpoints, has_more = service.list_page(
         session, caller.project_id, fine_tuning_job_id, after, limit
     )

@@ -38,7 +38,8 @@ def get(session: Session, project_id: str, job_id: str, checkpoint_id: str) -> C
     if found is None:
         raise NotFound(
             f"No such checkpoint: {checkpoint_id[:128]}. A job keeps the checkpoints of its last three "
-            "epochs and the best one. List them to get their ids.",
+            "epochs and the best one, or those of its three best validations if it samples its answers. List "
+            "them to get their ids.",
             code="checkpoint_not_found",
             param="checkpoint_id",
         )

@@ -1,11 +1,11 @@
-import { screen, waitFor, within } from "@testing-library/react";
+import { cleanup, screen, waitFor, within } from "@testing-library/react";
 import { http, HttpResponse } from "msw";
 import { expect, test } from "vitest";
 
-import type { RowLoss } from "@/types/api";
+import type { Job, RowLoss } from "@/types/api";
 
 import { aJob } from "../jobs/aJob";
-import { aCheck, aMessage, anAdapter } from "../service/objects";
+import { aCheck, aCheckpoint, aMessage, anAdapter } from "../service/objects";
 import { button, clock, dialog, open, region, see, unsee, wordsOf } from "../service/open";
 import { get, heldBack, jobWithLog, listOf, noAnswer, post, refusal, remove, server } from "../service/service";
 
@@ -105,6 +105,23 @@ test("one is cancelled and deleted on its page, which leads to the others", asyn
   await see("will be deleted for good, with its log, curves and checkpoints");
   await user.click((await dialog("Delete this job?")).getByRole("button", { name: "Delete job" }));
   await waitFor(() => expect(router.state.location.pathname).toBe("/jobs"));
+});
+
+test("checkpoints of a job with rewards have the reward of their validation", async () => {
+  const learns = aJob(1, { method: { type: "reinforcement", reinforcement: {} } as Job["method"] });
+  const checkpoints = `${JOB}/checkpoints`;
+  open(AT, ...jobWithLog(learns));
+  await see("The first checkpoint is saved at the first validation after a step.");
+  cleanup();
+  const saved = [aCheckpoint(12, { full_valid_mean_reward: 0.5 }), aCheckpoint(4, { full_valid_mean_reward: 0.25 })];
+  open(AT, get(checkpoints, listOf(...saved)), ...jobWithLog(learns));
+  const section = await region("Checkpoints");
+  await section.findByText("Validation reward");
+  expect(section.getAllByRole("row").slice(1).map((row) => within(row).getAllByRole("cell").slice(0, 2).map(({ textContent }) => textContent))).toEqual([
+    ["12", "0.5000"],
+    ["4", "0.2500"],
+  ]);
+  section.getByText("The checkpoints of the three best validations are kept.");
 });
 
 test("rows lead to their lines, and to a copy without the chosen ones", async () => {

@@ -1,6 +1,6 @@
 /** Objects as the API answers them, but for what a test says. */
 
-import type { Adapter, Eval, EvalRun, Export, FileCheck, FileObject, JobEvent } from "@/types/api";
+import type { Adapter, Checkpoint, Eval, EvalRun, Export, FileCheck, FileObject, JobEvent } from "@/types/api";
 
 const AT = 1_795_000_000;
 
@@ -25,6 +25,20 @@ export function anAdapter(id: string, fields: Partial<Adapter> = {}): Adapter {
     composed: null,
     lineage: [],
     ...fields,
+  };
+}
+
+/** A checkpoint of the job 1. */
+export function aCheckpoint(step: number, metrics: Checkpoint["metrics"] = {}): Checkpoint {
+  return {
+    id: `ftckpt-${String(step)}`,
+    object: "fine_tuning.job.checkpoint",
+    created_at: AT,
+    fine_tuning_job_id: "ftjob-000001",
+    fine_tuned_model_checkpoint: `ft:tiny:shop::1:ckpt-step-${String(step)}`,
+    step_number: step,
+    metrics: { step, ...metrics },
+    best: false,
   };
 }
 

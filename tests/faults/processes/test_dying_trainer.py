@@ -81,7 +81,7 @@ def test_a_job_ends_once_and_as_if_undisturbed_wherever_its_trainers_die(
 
 
 @pytest.mark.exhaustive
-def test_a_job_with_rewards_has_each_validation_once_wherever_its_trainers_die(
+def test_a_job_with_rewards_has_each_validation_once_and_the_same_best_ones_wherever_its_trainers_die(
     stack: Stack, tmp_path: Path
 ) -> None:
     plan = tmp_path / "plan"
@@ -92,20 +92,24 @@ def test_a_job_with_rewards_has_each_validation_once_wherever_its_trainers_die(
         found.append(rewarded(stack, client, tmp_path))
     undisturbed = rewarded(stack, client, tmp_path)
     assert stack.log().count("killed at") == len(deaths)
-    assert undisturbed[1] == ["0", "2", "4", "6"]
+    assert undisturbed[1] == ["0", "1", "2", "3", "4", "5", "6"]
+    assert len(undisturbed[2]) == 3
     assert found == [undisturbed] * len(found)
     check(stack.api, [client])
 
 
-def rewarded(stack: Stack, client: Client, into: Path) -> tuple[bytes, list[str]]:
-    """Let a job learn from rewards. Return its adapter, and the steps of the runs of its eval."""
+def rewarded(stack: Stack, client: Client, into: Path) -> tuple[bytes, list[str], list[int]]:
+    """Let a job learn from rewards.
+
+    Return its adapter, the steps of the runs of its eval, and the steps of its listed checkpoints.
+    """
     grader = {
         "type": "python",
         "name": "short",
         "source": "def grade(sample, item):\n    return 1 / (1 + len(sample['output_text']))\n",
     }
     hyperparameters = {"n_epochs": 1, "batch_size": 4, "num_generations": 4, "max_completion_tokens": 8}
-    hyperparameters |= {"mask_truncated": False, "eval_interval": 2}
+    hyperparameters |= {"mask_truncated": False, "eval_interval": 1}
     asked = {"grader": grader, "hyperparameters": hyperparameters}
     rows = [json.dumps({"messages": [{"role": "user", "content": f"Number {line}"}]}) for line in range(34)]
     held_out = stack.tenant.upload("\n".join(rows[24:]).encode())
@@ -118,9 +122,12 @@ def rewarded(stack: Stack, client: Client, into: Path) -> tuple[bytes, list[str]
     )
     client.jobs.add(job["id"])
     adapter = weights(stack, job["id"], into)
-    eval_id = stack.tenant.http.get(f"/v1/fine_tuning/jobs/{job['id']}").json()["eval_id"]
+    path = f"/v1/fine_tuning/jobs/{job['id']}"
+    eval_id = stack.tenant.http.get(path).json()["eval_id"]
     runs = stack.tenant.http.get(f"/v1/evals/{eval_id}/runs").json()["data"]
-    return adapter, sorted(run["metadata"]["step"] for run in runs)
+    listed = stack.tenant.http.get(f"{path}/checkpoints").json()["data"]
+    steps = [checkpoint["step_number"] for checkpoint in listed]
+    return adapter, sorted(run["metadata"]["step"] for run in runs), steps
 
 
 @pytest.mark.exhaustive

@@ -14,14 +14,7 @@ from tests.integration.jobs.test_reinforcement_job import create, finish, reward
 
 JOBS = "/v1/fine_tuning/jobs"
 WEIGHTS = "adapter_model.safetensors"
-OFTEN: dict[str, Any] = {
-    "eval_interval": 2,
-    "eval_samples": 1,
-}  # six validations, of few answers: up and down
-UNCHANGED: dict[str, Any] = {
-    **OFTEN,
-    "learning_rate_multiplier": 1e-12,
-}  # all validations have the same answers
+OFTEN = {"eval_interval": 2, "eval_samples": 1}  # six validations, whose rewards go up and down
 
 
 def listed(tenant: Tenant, job_id: str) -> list[dict[str, Any]]:
@@ -62,7 +55,7 @@ def test_the_three_validations_with_the_highest_reward_are_listed_with_their_wei
 
 def test_of_validations_with_the_same_reward_the_earlier_ones_are_listed(fp32_api: Api) -> None:
     tenant = fp32_api.tenant()
-    job_id = create(tenant, **UNCHANGED)
+    job_id = create(tenant, **OFTEN, learning_rate_multiplier=1e-12)
     finish(fp32_api, job_id)
     found = rewards(tenant, job_id)
     assert len(found) == 7

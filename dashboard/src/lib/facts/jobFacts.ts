@@ -20,13 +20,19 @@ export function adapterName(type: string): string {
   return type === "lora" ? "LoRA" : type;
 }
 
-const WORDS: Record<string, string> = { reinforcement: "Reinforcement", distillation: "Distillation" };
+/** The names of the objectives whose jobs sample the answers from which they learn. */
+const SAMPLING: Record<string, string> = { reinforcement: "Reinforcement", distillation: "Distillation" };
 
 /** Returns the objective and the method of a job. Most objectives are known by their initials. */
 export function methodName(job: Job): string {
   const adapter = adapterName(job.adapter.type);
   if (job.method.type === "supervised") return adapter;
-  return `${WORDS[job.method.type] ?? job.method.type.toUpperCase()} · ${adapter}`;
+  return `${SAMPLING[job.method.type] ?? job.method.type.toUpperCase()} · ${adapter}`;
+}
+
+/** Returns whether the job's model samples the answers from which it learns. */
+export function samplesAnswers(job: Job): boolean {
+  return job.method.type in SAMPLING;
 }
 
 /** Returns the number of steps per epoch; null until the worker knows it. */

@@ -2,7 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 
 import { checkpointContentPath, checkpointsQuery } from "@/api/jobs/checkpoints";
-import { measureOf } from "@/lib/facts/jobFacts";
+import { measureOf, samplesAnswers } from "@/lib/facts/jobFacts";
 import { integer, significant } from "@/lib/text/format";
 import { Ago } from "@/components/basics/Ago";
 import { DownloadLink } from "@/components/basics/DownloadLink";
@@ -22,7 +22,9 @@ export function Checkpoints({ job }: { job: Job }) {
           checkpoints.length ? (
             <CheckpointTable job={job} checkpoints={checkpoints} />
           ) : (
-            <p className="px-4 pb-4 text-muted">The first checkpoint is saved at the end of an epoch.</p>
+            <p className="px-4 pb-4 text-muted">
+              The first checkpoint is saved at {samplesAnswers(job) ? "the first validation after a step" : "the end of an epoch"}.
+            </p>
           )
         }
       </Loaded>
@@ -42,7 +44,9 @@ function CheckpointTable({ job, checkpoints }: { job: Job; checkpoints: readonly
         region={{ label: "Checkpoints, table", className: "max-h-72 overflow-auto", stickyHead: true }}
       />
       <p className="fact border-t border-line px-4 py-1.5">
-        The checkpoints of the last three epochs and the best checkpoint are kept.
+        {samplesAnswers(job)
+          ? "The checkpoints of the three best validations are kept."
+          : "The checkpoints of the last three epochs and the best checkpoint are kept."}
       </p>
     </>
   );
