@@ -45,11 +45,11 @@ class AskAgain(NotUsable):
 
 
 class Refused(NotUsable):
-    """The endpoint answered with a status from 400 to 499: the question is at fault. `body` is its answer."""
+    """The endpoint answered with a `status` from 400 to 499, and the `body`: the question is at fault."""
 
     def __init__(self, status: int, body: bytes) -> None:
         super().__init__(f"it answered {status}")
-        self.body = body
+        self.status, self.body = status, body
 
 
 @dataclass(frozen=True)

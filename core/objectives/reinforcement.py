@@ -67,6 +67,17 @@ class Reinforcement(SamplingOptions):
         return self.stop_on_audit
 
     @property
+    def most_of_an_answer(self) -> str:
+        """At what answers are cut off, in words."""
+        turns = f" or {self.max_episode_steps} turns" if self.tools else ""
+        return f"{self.max_completion_tokens} tokens{turns}"
+
+    @property
+    def limits_of_an_answer(self) -> str:
+        """The options that say so."""
+        return "max_completion_tokens" + (" or max_episode_steps" if self.tools else "")
+
+    @property
     def graders(self) -> Sequence[Grader]:
         """The graders of a validation: `grader`, and `audit_grader` if there is one."""
         return [self.grader] if self.audit_grader is None else [self.grader, self.audit_grader]

@@ -15,6 +15,7 @@ from core.errors import AppError, JobError
 from core.graders.endpoint import ENDPOINT_FAULT, EndpointFailed, scores
 from core.graders.sample import Sample
 from core.graders.schemas import EndpointGrader
+from core.objectives.reinforcement import TOOLS
 from core.secrets.endpoint_headers import Signing
 from core.secrets.vault import Vault
 from core.settings import Settings
@@ -54,7 +55,7 @@ class ProjectEndpoints:
 
         Raises RowFailed with the code TOOL_FAULT if the tool gives none, and JobError if it cannot be asked.
         """
-        credentials = await self._credentials(tool, "tools")
+        credentials = await self._credentials(tool, TOOLS)
         try:
             return await call_tool(self._endpoints, tool, credentials, call, item, trace_id)
         except ToolFailed as error:

@@ -1,16 +1,17 @@
 """Answers the calls of tools in answers, and says with which tokens the answers go on."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import structlog
 from anyio import to_thread
 
 from core.endpoints.tools import EndpointTool, ToolCall
-from core.errors import JobError
+from core.errors import JobError, TuneryError
 from worker.grading.project_endpoints import ProjectEndpoints
 from worker.grading.row_failed import RowFailed
 from worker.grading.tool_results import ToolResults
@@ -18,6 +19,10 @@ from worker.grading.usage import UsageSums
 from worker.rendering.render_request import CallsRequest
 from worker.rendering.renderer import Renderer
 from worker.rendering.tool_results import Message, tokens_after_calls
+
+TURN_SECONDS = 600.0  # for all calls of one turn
+
+log = structlog.get_logger()
 
 
 class ToolCaller:
@@ -51,34 +56,47 @@ class ToolCaller:
         no tool can be called: see `ProjectEndpoints.call`.
         """
         try:
-            outputs = [
-                await self._endpoints.call(self._tools[call.name], call, row, trace_id) for call in calls
-            ]
+            async with asyncio.timeout(TURN_SECONDS):
+                outputs = [await self._output(call, row, trace_id) for call in calls]
         except RowFailed as error:
             return ToolResults(error=error.message)
-        results = [
-            {"role": "tool", "tool_call_id": call.id, "content": output}
-            for call, output in zip(calls, outputs, strict=True)
-        ]
-        render = partial(tokens_after_calls, row=row, answer=[*answer, *results], end_token=end_token)
+        except TimeoutError:
+            return ToolResults(error=f"The tools had {TURN_SECONDS:g} s for the calls of a turn.")
+        render = partial(tokens_after_calls, row=row, answer=[*answer, *outputs], end_token=end_token)
         async with self._rendering:
             found = await to_thread.run_sync(self._rendered, render)
-        if isinstance(found, JobError):
-            return ToolResults(error=found.message)
+        if isinstance(found, Exception):
+            return ToolResults(error=str(found))
         return ToolResults(outputs, found)
+
+    async def _output(self, call: ToolCall, row: dict[str, Any], trace_id: str) -> Message:
+        """Return the output of a call as a message. Raises RowFailed, and what `call` raises."""
+        output = await self._endpoints.call(self._tools[call.name], call, row, trace_id)
+        return {"role": "tool", "tool_call_id": call.id, "content": output}
 
     def close(self) -> None:
         if self._channel is not None:
             self._channel.close()
 
-    def _rendered(self, render: Any) -> Any:
-        """Return what the process that renders returns or raises. If it dies, that is a JobError too."""
-        channel, self._channel = self._channel or self._begin(), None
-        try:
-            channel.send(render)
-            found = channel.recv()
-        except (EOFError, ConnectionError):
-            channel.close()
-            return JobError("tool_error", "The process that renders the results of tools died.")
-        self._channel = channel
-        return found
+    def _rendered(self, render: Callable[[Any], list[int]]) -> list[int] | Exception:
+        """Return what the process that renders returns or raises.
+
+        If the process has died, perhaps of earlier calls, another one is asked, once.
+        """
+        while True:
+            is_worn = self._channel is not None
+            try:
+                channel, self._channel = self._channel or self._begin(), None
+                channel.send(render)
+                found: list[int] | Exception = channel.recv()
+            except (EOFError, OSError):
+                if is_worn:
+                    continue
+                return JobError("tool_error", "The process that renders the results of tools died.")
+            except RecursionError:
+                return JobError("tool_error", "The row is nested too deeply to render results of tools.")
+            if isinstance(found, Exception) and not isinstance(found, TuneryError):
+                log.warning("results_not_rendered", error=str(found))  # the process has ended with it
+                return JobError("tool_error", "The results of the tools cannot be rendered.")
+            self._channel = channel
+            return found

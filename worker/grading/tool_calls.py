@@ -13,6 +13,7 @@ from core.ids import new_id
 from core.strict_json import storable
 
 TOOL_FAULT: Final = "tool_error"
+NOT_THE_MODELS = (401, 403, 404, 405)  # these say that the address or the headers are wrong
 MAX_ANSWER = 1024**2  # bytes
 MAX_OUTPUT = 100_000  # characters
 MAX_REFUSAL = 2_000  # characters of the body of a refusal that the model is shown
@@ -32,8 +33,8 @@ async def call_tool(
 ) -> str:
     """Return the output of a call, as the model is shown it. Raises ToolFailed.
 
-    If the tool refuses the call with a status from 400 to 499, the output is JSON with its `error`. All calls
-    of an answer have the same `trace_id`, and so have the requests to the answer's graders.
+    If the tool refuses the call with a status that is about the call, the output is JSON with its `error`.
+    All calls of an answer have the same `trace_id`, and so have the requests to the answer's graders.
     """
     body = {
         "type": "function_call",
@@ -48,6 +49,8 @@ async def call_tool(
     try:
         return _output_of(await endpoints.ask(tool, credentials, question), call)
     except Refused as refused:
+        if refused.status in NOT_THE_MODELS:
+            raise ToolFailed(f"The tool '{tool.name}' gave no output: {refused}.") from refused
         return _shown(refused)
     except NotUsable as error:
         raise ToolFailed(f"The tool '{tool.name}' gave no output: {error}.") from error

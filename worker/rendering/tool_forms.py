@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from core.strict_json import storable
+
 NAME, ARGUMENT_KEYS = "name", ("arguments", "parameters")
 
 
 @dataclass(frozen=True)
 class Call:
-    """A call of a tool. `arguments` is JSON."""
+    """A call of a tool. `arguments` is JSON, or a text if the model wrote one in its place."""
 
     name: str
     arguments: str
@@ -66,8 +68,12 @@ def _values(text: str) -> Iterator[Any]:
 
 
 def _call(value: Any, names: frozenset[str]) -> Call | None:
-    if not isinstance(value, dict) or value.get(NAME) not in names:
+    name = value.get(NAME) if isinstance(value, dict) else None
+    if not isinstance(name, str) or name not in names:
         return None
     arguments: Any = next((value[key] for key in ARGUMENT_KEYS if key in value), {})
-    text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-    return Call(value[NAME], text)
+    try:
+        text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    except RecursionError:
+        return None
+    return Call(name, storable(text))  # a model may write half of a surrogate pair, as `\ud83d`

@@ -182,7 +182,7 @@ def test_a_call_that_nobody_answers_is_graded(calling_api: Api) -> None:
 
 
 def test_an_answer_whose_tool_fails_is_taken_out_of_its_group(calling_api: Api, clock: Clock) -> None:
-    clock.status = lambda number: 404 if number % 2 else 302
+    clock.status = lambda number: 422 if number % 2 else 404
     tenant = calling_api.tenant()
     series = finished(calling_api, tenant, create(tenant, [{"name": TOOL, "server_url": clock.url}]))
     assert all(0 < point["tool_error_mean"] < 1 for point in series[1:])

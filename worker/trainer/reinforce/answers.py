@@ -123,14 +123,16 @@ class Answering:
             episode.take(found, self._generation.max_tokens)
 
     def _sample(self, abandon: Callable[[], bool]) -> None:
-        began = time.monotonic()
         asked = [episode for episode in self._episodes if episode.needs_turn]
         if not asked:
             return
-        turns = self._means.sample([each.next_turn(self._generation) for each in asked], abandon)
+        began = time.monotonic()
+        try:
+            turns = self._means.sample([each.next_turn(self._generation) for each in asked], abandon)
+        finally:
+            self.seconds["sampling"] += time.monotonic() - began
         for episode, turn in zip(asked, turns, strict=True):
             episode.add(turn, self._generation.seed)
-        self.seconds["sampling"] += time.monotonic() - began
 
     def result(self) -> list[GradedAnswer]:
         """Return the graded answers in their order. Raises what has ended the grading as a whole."""

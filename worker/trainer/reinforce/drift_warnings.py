@@ -23,8 +23,8 @@ def drift_warnings(
     if (rise := change.clear_rise("truncated")) is not None:
         learnt = "Nothing is learnt from such answers" if objective.mask_truncated else "They are learnt from"
         reason = (
-            f"The share of answers that are cut off at {objective.max_completion_tokens} tokens has risen "
-            f"from {_share(change, 'truncated')}. {learnt}. Raise {HYPERPARAMETERS}.max_completion_tokens, "
+            f"The share of answers that are cut off at {objective.most_of_an_answer} has risen "
+            f"from {_share(change, 'truncated')}. {learnt}. Raise {objective.limits_of_an_answer}, "
             "or let the grader give less to long answers."
         )
         yield TrainingWarning("answers_cut_off", reason, {"step": step, "truncated": _numbers(rise)})

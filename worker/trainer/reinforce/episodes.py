@@ -17,6 +17,7 @@ from worker.rendering.tool_forms import Call, ToolForm
 from worker.rendering.tool_reader import ToolReader
 from worker.rows.row import Row
 
+MOST_CALLS = 32  # of a turn that goes on
 ID_LETTERS = 9  # some chat templates take no other length
 
 
@@ -24,12 +25,13 @@ ID_LETTERS = 9  # some chat templates take no other length
 class SampledAnswer:
     """A whole answer to the prompt of one line.
 
-    `tokens` are all that follow the prompt: those of each turn, and between two turns what tools returned,
-    in the form of the chat template. `logprobs` are the model's own, in nats, and `forced` says which tokens
-    the model has not chosen, as in `Sampled`. The tokens between turns are forced, with 0 as log p, and they
-    are `given`. `text` is that of the last turn, without `calls`, which are those of all turns. `messages`
-    are the answer in OpenAI's form. `finished` is false if the answer was cut off. `tool_error` says why a
-    tool has failed, and with it the answer, which then says nothing about the model.
+    `tokens` are all that follow the prompt: those of each turn, and between two turns the outputs of tools in
+    the form of the chat template. The latter are `given`, and have 0 as log p. `forced` tokens are those that
+    the model has not chosen: the given ones, and those of a grammar. `logprobs` are in nats.
+
+    `text` is that of the last turn without its calls, and `calls` are those of all turns. `messages` are the
+    answer in OpenAI's form. `finished` is false if the answer was cut off. If a tool has failed, `tool_error`
+    says why. The answer then says nothing about the model.
     """
 
     line: int
@@ -62,12 +64,16 @@ class ToolUse:
     """How a job's answers use tools.
 
     `form` is how the model writes calls. Calls of the tools in `answered` are answered, and any other call
-    ends the answer, which has at most `max_turns` turns.
+    ends the answer. An answer has at most `max_turns` turns.
     """
 
     form: ToolForm
     answered: frozenset[str] = frozenset()
     max_turns: int = 1
+
+    def answers(self, calls: Sequence[ToolCall]) -> bool:
+        """Return whether there are calls, all of which are answered."""
+        return bool(calls) and all(call.name in self.answered for call in calls)
 
 
 class Episode:
@@ -123,26 +129,20 @@ class Episode:
         if calls:
             message["tool_calls"] = [call.in_chat_form for call in calls]
         self.messages.append(message)
-        if (
-            not (calls and sampled.finished and self._use)
-            or {call.name for call in calls} - self._use.answered
-        ):
+        if self._use is None or not sampled.finished or not self._use.answers(calls):
             return
-        if len(self._turns) < self._use.max_turns:
+        if len(self._turns) < self._use.max_turns and len(calls) <= MOST_CALLS:
             self.waits_for = calls
         else:
             self._is_cut = True
 
     def take(self, results: ToolResults, most: int) -> None:
         """Take the results of the calls. The answer is cut off if they leave no room within `most` tokens."""
-        calls, self.waits_for = self.waits_for, []
+        self.waits_for = []
         if results.error is not None:
             self._tool_error = results.error
             return
-        self.messages += [
-            {"role": "tool", "tool_call_id": call.id, "content": output}
-            for call, output in zip(calls, results.outputs, strict=True)
-        ]
+        self.messages += results.messages
         used = sum(map(len, self._after_prompt)) + len(results.tokens)
         self._is_cut = used >= most
         if not self._is_cut:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from core.errors import JobError
 from core.jobs.spec import JobSpec
-from core.objectives.reinforcement import Reinforcement
+from core.objectives.reinforcement import METHOD, TOOLS, Reinforcement
 from core.strict_json import finite
 from worker.engine.step.totals import Evaluation
 from worker.engine.step.trainee import Trainee
@@ -33,6 +33,7 @@ from worker.trainer.report.reporter import Reporter
 from worker.trainer.report.training_record import TrainingRecord
 from worker.trainer.save.validation_runs import ValidationRuns
 
+AUDIT = f"{METHOD}.audit_grader"
 DRIFT = "drift"
 
 
@@ -91,13 +92,21 @@ class RewardEvaluator(AnswerEvaluator):
 
     def _refuse_silent_audit(self, graded: Sequence[GradedAnswer], now: Measured) -> None:
         """Raise JobError if the first validation has no audit, since later ones are compared with it."""
-        audits = [one.audit for one in graded if one.audit is not None]
-        if audits and self._drift.first is None and not any(value is not None for value in now["audit"]):
-            reason = (
-                "The audit grader has failed for every answer of the first validation, with which later ones "
-                f"are compared. The first failure: {audits[0].message}"
-            )
-            raise JobError("grader_failed", reason, "method.reinforcement.audit_grader")
+        if self._objective.audit_grader is None or self._drift.first is not None:
+            return
+        if any(value is not None for value in now["audit"]):
+            return
+        judged = [one for one in graded if one.answer.tool_error is None]
+        name, code, at = (
+            ("audit grader", "grader_failed", AUDIT) if judged else ("tool", "tool_failed", TOOLS)
+        )
+        failure = (judged or graded)[0].audit
+        assert failure is not None
+        reason = (
+            f"The {name} has failed for every answer of the first validation, with which later ones are "
+            f"compared. The first failure: {failure.message}"
+        )
+        raise JobError(code, reason, at)
 
     def _metrics(self, graded: Sequence[GradedAnswer], now: Measured) -> dict[str, float]:
         length = mean_of(now, "completion_tokens")

@@ -40,7 +40,8 @@ def _mean_score(grades: Sequence[Graded]) -> float:
 
 def mean_parse_error(graded: Sequence[GradedAnswer]) -> float:
     """Return the share of answers in which a grader found no JSON, where it needs some."""
-    return fmean(one.grade.fault == PARSE_FAULT for one in graded)
+    judged = [one.grade for one in graded if one.answer.tool_error is None]
+    return fmean(grade.fault == PARSE_FAULT for grade in judged) if judged else 0.0
 
 
 def tool_measures(graded: Sequence[GradedAnswer], objective: Reinforcement) -> dict[str, float]:

@@ -59,8 +59,9 @@ class RewardRollouts(SampledRollouts):
         if self._objective.mask_truncated and not any(one.answer.finished for one in graded):
             reason = (
                 f"In the first {FRUITLESS_STEPS} steps nothing could be learnt, and all answers of the last "
-                f"step were cut off at {self._objective.max_completion_tokens} tokens. Raise "
-                "max_completion_tokens, or set mask_truncated to false to learn from such answers."
+                f"step were cut off at {self._objective.most_of_an_answer}. Raise "
+                f"{self._objective.limits_of_an_answer}, or set mask_truncated to false to learn from such "
+                "answers."
             )
             return JobError("nothing_to_learn", reason, f"{HYPERPARAMETERS}.max_completion_tokens")
         reason = (

@@ -137,8 +137,9 @@ class SampledRollouts(ABC):
             return
         if not self._all_failed:
             raise self._nothing_to_learn(graded)
-        first, judge = graded[0], (self.judge, self.judge_failed, self.judge_at)
-        name, code, at = judge if first.answer.tool_error is None else ("tool", "tool_failed", TOOLS)
+        judged = [one for one in graded if one.answer.tool_error is None]
+        first, judge = (judged or graded)[0], (self.judge, self.judge_failed, self.judge_at)
+        name, code, at = judge if judged else ("tool", "tool_failed", TOOLS)
         reason = (
             f"The {name} has failed for every answer of the first {FRUITLESS_STEPS} steps. The first of the "
             f"last step: {first.grade.message}"

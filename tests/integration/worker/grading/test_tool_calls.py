@@ -104,7 +104,7 @@ def test_the_model_is_shown_the_output_as_text(scorer: Scorer, fields: dict[str,
 @pytest.mark.parametrize(
     ("reply", "error"),
     [
-        (answer(b"No such city: Bon\xff", 404), "No such city: Bon\ufffd"),
+        (answer(b"No such city: Bon\xff", 409), "No such city: Bon\ufffd"),
         (answer(b'{"detail": "malformed"}', 422), '{"detail": "malformed"}'),
         (answer(b" \n", 400), "it answered 400"),
         (answer(b"x" * (MAX_REFUSAL + 1), 400), "x" * MAX_REFUSAL),

@@ -83,3 +83,20 @@ def test_the_chat_template_shows_the_form() -> None:
     assert form_of("… <tool_call> …") is TAGGED
     assert form_of("… <|python_tag|> …") is LLAMA
     assert form_of("… tools …") is PLAIN
+
+
+@pytest.mark.parametrize(
+    "text", ['{"name": ["paint"]}', '{"name": {"paint": 1}, "arguments": {}}', '{"name": null}']
+)
+def test_a_name_that_is_no_text_is_no_call(text: str) -> None:
+    assert read(PLAIN, text, 1000) == [text]
+
+
+def test_arguments_can_be_stored_and_never_nest_too_deeply() -> None:
+    half = '{"name": "paint", "arguments": {"emoji": "\\ud83d"}}'
+    (call,) = read(PLAIN, half, 1000)
+    assert isinstance(call, Call)
+    assert json.loads(call.arguments) == {"emoji": "\ufffd"}
+    for depth in range(900, 1100):
+        deep = f'{{"name": "mix", "arguments": {"[" * depth}{"]" * depth}}}'
+        assert len(read(PLAIN, deep, 100_000)) == 1

@@ -63,6 +63,41 @@ def test_what_the_model_wrote_is_not_rendered_again() -> None:
     )
 
 
+THINKING_TEMPLATE = TAGGED_TEMPLATE.replace(
+    "{{ message.content }}",
+    "{% if loop.last and message.role == 'assistant' %}<think>\n\n</think>{% endif %}{{ message.content }}",
+)
+ITEMS_TEMPLATE = TAGGED_TEMPLATE.replace(
+    "{{ call.function.arguments | tojson }}",
+    "{% for name, value in call.function.arguments | items %}{{ name }}={{ value }}{% endfor %}",
+)
+
+
+@pytest.mark.parametrize("template", [THINKING_TEMPLATE, ITEMS_TEMPLATE])
+@pytest.mark.parametrize("arguments", ['{"place": "Lima"}', "Lima", '"Lima"', "[1]"])
+def test_how_a_template_writes_the_turn_itself_does_not_matter(template: str, arguments: str) -> None:
+    """Some add an empty reasoning to the last turn alone, and some take no arguments but objects."""
+    tokenizer, end_token = tokenizer_with(template, "<|im_end|>")
+    so_far = [
+        calls(call(arguments=arguments)),
+        answer("dry"),
+        calls(call(arguments=arguments)),
+        answer("wet"),
+    ]
+    assert tokenizer.decode(tokens_after_calls(tokenizer, ROW, so_far, end_token)) == (
+        "\n<|im_start|>user\n<tool_response>\nwet\n</tool_response><|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+def test_several_results_of_one_turn_follow_each_other() -> None:
+    tokenizer, end_token = tokenizer_with(TAGGED_TEMPLATE, "<|im_end|>")
+    so_far = [calls(call(), call(id="call_2")), answer("dry"), answer("wet", id="call_2")]
+    assert tokenizer.decode(tokens_after_calls(tokenizer, ROW, so_far, end_token)) == (
+        "\n<|im_start|>user\n<tool_response>\ndry\n</tool_response>\n<tool_response>\nwet\n</tool_response>"
+        "<|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("template", "reason"),
     [

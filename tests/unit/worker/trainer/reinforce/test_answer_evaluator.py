@@ -11,7 +11,7 @@ import pytest
 
 from core.jobs.spec import JobSpec, TrainingOptions
 from core.objectives.distillation import Distillation
-from tests.fixtures.engine.rollouts import GRADER, prompts, reinforcement
+from tests.fixtures.engine.rollouts import GRADER, prompts, reinforcement, whole
 from tests.fixtures.engine.training import make_spec
 from worker.engine.sampler.rollouts import Sampled
 from worker.engine.step.trainee import StepResult
@@ -19,6 +19,7 @@ from worker.grading.sample_grader import Graded
 from worker.trainer.distillation.evaluator import DistillationEvaluator
 from worker.trainer.reinforce.answer_evaluator import AnswerEvaluator
 from worker.trainer.reinforce.answers import GradedAnswer
+from worker.trainer.reinforce.episodes import SampledAnswer
 from worker.trainer.reinforce.reward_evaluator import RewardEvaluator
 from worker.trainer.report.training_record import TrainingRecord
 
@@ -65,7 +66,10 @@ class Scripted:
     def begin(self, *_: Any, **__: Any) -> Any:
         graded = [GradedAnswer(answer(), *each) for each in self.grades[self.step]]
         return SimpleNamespace(
-            done=True, sampling_seconds=2.0, grading_seconds=1.0, result=lambda: graded, cancel=lambda: None
+            advance=lambda _: True,
+            seconds={"sampling": 2.0, "grading": 1.0},
+            result=lambda: graded,
+            cancel=lambda: None,
         )
 
     def progress(self, progress: Any) -> None:
@@ -82,9 +86,9 @@ class Unstored(RewardEvaluator):
     def _store(self, graded: Sequence[GradedAnswer]) -> None: ...
 
 
-def answer() -> Sampled:
+def answer() -> SampledAnswer:
     tokens = np.arange(2, dtype=np.int32)
-    return Sampled(1, tokens, tokens, np.zeros(2, np.float32), np.zeros(2, np.bool_), "", True)
+    return whole(Sampled(1, tokens, tokens, np.zeros(2, np.float32), np.zeros(2, np.bool_), "", True))
 
 
 def evaluator_of(script: Scripted, spec: JobSpec, record: TrainingRecord) -> AnswerEvaluator:

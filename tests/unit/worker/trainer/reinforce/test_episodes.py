@@ -7,13 +7,13 @@ from worker.engine.sampler.rollouts import Generation, Sampled
 from worker.grading.tool_results import ToolResults
 from worker.rendering.tool_forms import TAGGED
 from worker.rows.row import Row
-from worker.trainer.reinforce.episodes import Episode, ToolUse
+from worker.trainer.reinforce.episodes import MOST_CALLS, Episode, ToolUse
 
 PROMPT = Row(7, np.array([1, 2, 3], np.int32), np.zeros(3, np.bool_))
 GENERATION = Generation(count=2, max_tokens=20, seed=5)
 CALL = 'Let me look.<tool_call>{"name": "clock", "arguments": {"zone": "UTC"}}</tool_call>'
 OTHER_CALL = '<tool_call>{"name": "map", "arguments": {}}</tool_call>'
-NOON = ToolResults(outputs=["12:00"], tokens=[8, 9])
+NOON = ToolResults([{"role": "tool", "tool_call_id": "1", "content": "12:00"}], [8, 9])
 
 
 def turn(text: str, *tokens: int, finished: bool = True) -> Sampled:
@@ -51,7 +51,7 @@ def test_an_answer_goes_on_behind_what_its_tools_returned() -> None:
     assert (whole.sample.text, whole.sample.calls) == ("It is noon.", (call,))
     assert [message["role"] for message in whole.messages] == ["assistant", "tool", "assistant"]
     assert whole.messages[0]["content"] == "Let me look."
-    assert whole.messages[1]["tool_call_id"] == call.id
+    assert whole.messages[1]["content"] == "12:00"
 
 
 def test_calls_have_the_same_ids_when_they_are_sampled_again() -> None:
@@ -82,6 +82,13 @@ def test_an_answer_is_cut_at_its_most_turns() -> None:
     assert found.is_over
     assert not found.answer().finished
     assert len(found.answer().calls) == 2
+
+
+def test_a_turn_with_too_many_calls_is_cut_and_calls_nothing() -> None:
+    found = episode()
+    found.add(turn(CALL * (MOST_CALLS + 1), 4, 6), seed=5)
+    assert found.is_over
+    assert not found.answer().finished
 
 
 def test_an_answer_is_cut_where_results_leave_no_room() -> None:
