@@ -21,7 +21,7 @@ class EndpointTool(Endpoint):
 
 @dataclass(frozen=True)
 class ToolCall:
-    """A call of a tool. `arguments` is JSON as the model wrote it, which may be malformed."""
+    """A call of a tool. `arguments` is JSON, or any text if the model wrote one in its place."""
 
     id: str
     name: str
