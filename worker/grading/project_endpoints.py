@@ -19,8 +19,9 @@ from core.objectives.reinforcement import TOOLS
 from core.secrets.endpoint_headers import Signing
 from core.secrets.vault import Vault
 from core.settings import Settings
+from worker.grading.graded import TOOL_FAULT
 from worker.grading.row_failed import RowFailed
-from worker.grading.tool_calls import TOOL_FAULT, ToolFailed, call_tool
+from worker.grading.tool_calls import ToolFailed, call_tool
 
 READ_AGAIN_SECONDS = 60.0  # after which the project's secret is read again: it may have been replaced
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from core.evals.results import RowResult
 from core.graders.schemas import LabelModelGrader, ModelGrader, StringCheckGrader
-from worker.grading.sample_grader import Graded
+from worker.grading.graded import Graded
 
 
 def result_of(grader: Any, found: Graded) -> RowResult:

@@ -1,7 +1,5 @@
 """Grades one sample by any grader."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from core.errors import InvalidRequest, Unavailable
@@ -9,12 +7,12 @@ from core.graders.check import graders_of
 from core.graders.processes import GraderProcesses
 from core.graders.sample import Sample
 from core.graders.schemas import EndpointGrader, LabelModelGrader, ModelGrader, ScoreModelGrader
+from worker.grading.graded import PARSE_FAULT, Graded
 from worker.grading.model_graders import ModelGraders, Opinion
 from worker.grading.project_endpoints import ProjectEndpoints
 from worker.grading.row_failed import RowFailed
 from worker.grading.usage import UsageSums
 
-PARSE_FAULT = "sample_parse_error"
 MESSAGES = {
     "invalid_variable_error": "The row has no value for a variable that the grader '{}' names.",
     "other_error": "The formula of the grader '{}' has no value for the row's scores.",
@@ -23,34 +21,6 @@ MESSAGES = {
     PARSE_FAULT: "The grader '{}' needs a sample that is JSON, and this one is not.",
 }
 UNKNOWN_FAULT = "The grader '{}' could not grade the sample."
-
-
-@dataclass(frozen=True)
-class Graded:
-    """The grade of one sample.
-
-    With a `fault`, the score is 0, and `message` is a sentence for the client. The fault
-    `sample_parse_error` is the sample's own: it is not the JSON that a grader reads. With any other fault,
-    the grader has failed, which says nothing of the sample. `samples` has what the models of graders wrote,
-    by their graders' names. A teacher gives no score: `logprobs` has log p of each token of its sample, in
-    nats.
-    """
-
-    score: float
-    fault: str | None = None
-    message: str | None = None
-    samples: dict[str, dict[str, Any]] | None = None
-    logprobs: Sequence[float] | None = None
-
-    @property
-    def grader_failed(self) -> bool:
-        """Whether the fault is the grader's, and not that of a sample that is not the JSON it should be."""
-        return self.fault not in (None, PARSE_FAULT)
-
-    @property
-    def known_score(self) -> float | None:
-        """The score; None if the grader has failed, which says nothing about the sample."""
-        return None if self.grader_failed else self.score
 
 
 class SampleGrader:

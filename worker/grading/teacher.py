@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from core.serving.served_model import ServedModel
 from worker.grading.asking import Asking
+from worker.grading.graded import Graded
 from worker.grading.grading_thread import Teacher
 from worker.grading.prompt_logprobs import own_choice, prompt_logprobs
 from worker.grading.row_failed import RowFailed
-from worker.grading.sample_grader import Graded
 from worker.grading.usage import UsageSums
 
 

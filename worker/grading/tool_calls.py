@@ -4,7 +4,7 @@ What the tool makes of the arguments is between the model and the tool: the mode
 """
 
 import json
-from typing import Any, Final
+from typing import Any
 
 from core.endpoints.asking import Credentials, Endpoints, NotUsable, Question, Refused
 from core.endpoints.tools import EndpointTool, ToolCall
@@ -12,7 +12,6 @@ from core.errors import TuneryError
 from core.ids import new_id
 from core.strict_json import storable
 
-TOOL_FAULT: Final = "tool_error"
 NOT_THE_MODELS = (401, 403, 404, 405)  # these say that the address or the headers are wrong
 MAX_ANSWER = 1024**2  # bytes
 MAX_OUTPUT = 100_000  # characters

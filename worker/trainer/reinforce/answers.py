@@ -11,8 +11,7 @@ from core.objectives.reinforcement import Reinforcement
 from core.objectives.sampling import SamplingOptions
 from worker.engine.sampler.rollouts import Generation, Sampled, Turn
 from worker.engine.step.trainee import Trainee
-from worker.grading.sample_grader import Graded
-from worker.grading.tool_calls import TOOL_FAULT
+from worker.grading.graded import TOOL_FAULT, Graded
 from worker.grading.tool_results import ToolResults
 from worker.rendering.tool_forms import form_of
 from worker.rows.row import Row

@@ -11,8 +11,8 @@ from core.objectives.distillation import Distillation
 from core.objectives.reinforcement import Reinforcement
 from core.serving.served_model import ServedModel
 from core.tables import Job
+from worker.grading.graded import Graded
 from worker.grading.grading_thread import GradingThread, Teacher, Tools
-from worker.grading.sample_grader import Graded
 from worker.grading.tool_results import ToolResults
 from worker.trainer.reading.row_items import RowItems
 from worker.trainer.reinforce.episodes import Episode, SampledAnswer

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from core.graders.schemas import Grader
 from core.objectives.reinforcement import Reinforcement
-from worker.grading.sample_grader import PARSE_FAULT, Graded
+from worker.grading.graded import PARSE_FAULT, Graded
 from worker.trainer.reinforce.answers import GradedAnswer
 
 

@@ -24,9 +24,10 @@ from core.settings import Settings
 from core.tables import Secret
 from core.webhooks import new_signing_secret
 from tests.fixtures.outside.scorer import Reply, Scorer, answer, reset
+from worker.grading.graded import TOOL_FAULT
 from worker.grading.project_endpoints import ProjectEndpoints
 from worker.grading.row_failed import RowFailed
-from worker.grading.tool_calls import MAX_ANSWER, MAX_OUTPUT, MAX_REFUSAL, TOOL_FAULT, ToolFailed, call_tool
+from worker.grading.tool_calls import MAX_ANSWER, MAX_OUTPUT, MAX_REFUSAL, ToolFailed, call_tool
 
 T = TypeVar("T")
 CALL = ToolCall("call_7", "weather", '{"city": "Bonn"')  # as the model wrote it, without its end

@@ -7,7 +7,7 @@ import pytest
 
 from tests.fixtures.engine.rollouts import whole
 from worker.engine.sampler.rollouts import Sampled
-from worker.grading.sample_grader import Graded
+from worker.grading.graded import Graded
 from worker.trainer.distillation.reverse_kl import gains_of, measures_of, reverse_kl
 from worker.trainer.reinforce.answers import GradedAnswer
 

@@ -15,7 +15,7 @@ from tests.fixtures.engine.rollouts import GRADER, prompts, reinforcement, whole
 from tests.fixtures.engine.training import make_spec
 from worker.engine.sampler.rollouts import Sampled
 from worker.engine.step.trainee import StepResult
-from worker.grading.sample_grader import Graded
+from worker.grading.graded import Graded
 from worker.trainer.distillation.evaluator import DistillationEvaluator
 from worker.trainer.reinforce.answer_evaluator import AnswerEvaluator
 from worker.trainer.reinforce.answers import GradedAnswer

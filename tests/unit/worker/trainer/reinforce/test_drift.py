@@ -8,7 +8,7 @@ import pytest
 
 from tests.fixtures.engine.rollouts import GRADER, reinforcement, whole
 from worker.engine.sampler.rollouts import Sampled
-from worker.grading.sample_grader import Graded
+from worker.grading.graded import Graded
 from worker.trainer.reinforce.answers import GradedAnswer
 from worker.trainer.reinforce.drift import Change, Drift
 from worker.trainer.reinforce.drift_warnings import drift_warnings

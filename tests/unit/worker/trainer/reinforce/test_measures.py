@@ -7,7 +7,7 @@ import pytest
 
 from tests.fixtures.engine.rollouts import whole
 from worker.engine.sampler.rollouts import Sampled
-from worker.grading.sample_grader import PARSE_FAULT, Graded
+from worker.grading.graded import PARSE_FAULT, Graded
 from worker.trainer.reinforce.answers import GradedAnswer
 from worker.trainer.reinforce.measures import mean_entropy, mean_of, measured, quantiles_of, repetition
 
