@@ -126,7 +126,7 @@ class _Desk:
 
     def _judge(self, order: Order) -> Judge:
         """Return what judges a sample of the order."""
-        by = order.grader
+        by = order.by
         if isinstance(by, Tools):
             return self._calls(by).call
         if isinstance(by, Teacher):

@@ -28,16 +28,16 @@ CLOSE_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Teacher:
-    """The name of a model, which takes the place of a grader: it says how likely it finds each token."""
+    """The name of a model that says how likely it finds each token of a sample."""
 
     model: str
 
 
 @dataclass(frozen=True)
 class Tools:
-    """Tools by their names, which take the place of a grader: they answer calls instead of giving grades.
+    """Tools that answer the calls of a sample, by their names.
 
-    The folder has the tokenizer with which their results are rendered.
+    The folder has the tokenizer with which the outputs are rendered.
     """
 
     by_name: "Mapping[str, EndpointTool]"
@@ -46,17 +46,16 @@ class Tools:
 
 @dataclass(frozen=True)
 class Order:
-    """Samples of one job that are to be graded by one grader, read by one `Teacher`, or to call `Tools`.
+    """Samples of one job for one grader, one `Teacher`, or `Tools`.
 
-    A sample is the arguments of what judges it: see `SampleGrader.grade`, `TeacherReader.read` and
-    `ToolCaller.call`.
-    `models` has what a server loads for each model that the grader names, or for the teacher. `usage` gets
+    A sample is the arguments of the function that takes it: `SampleGrader.grade`, `TeacherReader.read` or
+    `ToolCaller.call`. `models` has what a server loads for each model that the grader names, or for the teacher. `usage` gets
     the tokens of these models, which also count in the project's usage.
     """
 
     job_id: str
     project_id: str
-    grader: Any
+    by: Any
     samples: Sequence[tuple[Any, ...]]
     models: "Mapping[str, ServedModel]"
     usage: "UsageSums | None"
@@ -80,7 +79,7 @@ class GradingThread:
         self,
         job_id: str,
         project_id: str,
-        grader: Any,
+        by: Any,
         samples: Sequence[tuple[Any, ...]],
         *,
         models: "Mapping[str, ServedModel] | None" = None,
@@ -92,7 +91,7 @@ class GradingThread:
         samples of a job are judged at once, and no job waits for another one. The future can be cancelled.
         It raises JobError and OutsideFault if no sample can be judged, and what the database raises.
         """
-        order = Order(job_id, project_id, grader, samples, models or {}, usage)
+        order = Order(job_id, project_id, by, samples, models or {}, usage)
         return asyncio.run_coroutine_threadsafe(self._graded(order), self._started())
 
     def leave(self, job_id: str) -> None:
