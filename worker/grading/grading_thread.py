@@ -49,8 +49,8 @@ class Order:
     """Samples of one job for one grader, one `Teacher`, or `Tools`.
 
     A sample is the arguments of the function that takes it: `SampleGrader.grade`, `TeacherReader.read` or
-    `ToolCaller.call`. `models` has what a server loads for each model that the grader names, or for the teacher. `usage` gets
-    the tokens of these models, which also count in the project's usage.
+    `ToolCaller.call`. `models` has what a server loads for each model that the grader names, or for the
+    teacher. `usage` gets the tokens of these models, which also count in the project's usage.
     """
 
     job_id: str
