@@ -19,6 +19,8 @@ from core.units import GIB
 OPEN_LICENSES = ("apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0", "cc0-1.0", "openrail", "gemma")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 TOKENIZER = "tokenizer.json"
+# What configurations call the most positions: GPT-2's kind has `n_positions`, for example
+POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "model_max_length", "context_length")
 MOST_SHOWN = 200  # letters of what a publisher has written
 MOST_ADVICE = 400
 PATHS: Mapping[EnginePath, str] = {
@@ -45,7 +47,8 @@ def judged(model: Published, max_length: int) -> Iterator[Check]:
 
 def longest_row(model: Published) -> int | None:
     """Return the most positions that the model was made for, if its configuration says so."""
-    found = text_of(model.config).get("max_position_embeddings")
+    config = text_of(model.config)
+    found = next((config[name] for name in POSITIONS if name in config), None)
     return found if isinstance(found, int) and found >= 8 else None
 
 

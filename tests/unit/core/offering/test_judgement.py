@@ -4,10 +4,11 @@ import re
 from typing import Any
 
 import pytest
+from transformers import CONFIG_MAPPING
 
 from core.catalog import BaseModelEntry
 from core.offering.fits import fits_of
-from core.offering.judgement import judged
+from core.offering.judgement import judged, longest_row
 from core.offering.published import Published
 
 SIZES = {
@@ -107,12 +108,25 @@ FAMILIES: dict[str, tuple[dict[str, Any], str, bool, bool]] = {
 }
 
 
-def checks(configuration: dict[str, Any], max_length: int = 8192) -> dict[str, Any]:
+def published(configuration: dict[str, Any]) -> Published:
     files = {"model.safetensors": 1024**3, "tokenizer.json": 1}
-    model = Published(
+    return Published(
         "example/model", "main", "apache-2.0", files, configuration, {"default": "{{ messages }}"}
     )
-    return {check.name: check for check in judged(model, max_length)}
+
+
+def checks(configuration: dict[str, Any], max_length: int = 8192) -> dict[str, Any]:
+    return {check.name: check for check in judged(published(configuration), max_length)}
+
+
+@pytest.mark.parametrize("model_type", ["gpt2", "dbrx", "llama", "kimi_linear"])
+def test_the_longest_row_is_found_by_the_name_that_the_architecture_has_for_it(model_type: str) -> None:
+    name = CONFIG_MAPPING[model_type].attribute_map.get("max_position_embeddings", "max_position_embeddings")
+    assert longest_row(published({"model_type": model_type, name: 1024})) == 1024
+
+
+def test_a_configuration_without_a_number_of_positions_has_no_longest_row() -> None:
+    assert longest_row(published({"model_type": "bloom"})) is None
 
 
 @pytest.mark.parametrize("family", FAMILIES)
