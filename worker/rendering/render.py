@@ -66,6 +66,10 @@ class Lines:
         if len(self.first) < LISTED_LINES:
             self.first.append(line)
 
+    def agreeing(self, one: str, several: str) -> str:
+        """Return the form of a word that agrees with the number of lines."""
+        return one if self.count == 1 else several
+
     def __str__(self) -> str:
         shown = ", ".join(map(str, self.first[:NAMED_LINES]))
         more = f" and {self.count - NAMED_LINES} more" if self.count > NAMED_LINES else ""
@@ -172,7 +176,7 @@ class Rendering:
                     "severity": "warning",
                     "count": lines.count,
                     "lines": lines.first[:NAMED_LINES],
-                    "message": f"rows {fate}",
+                    "message": f"{lines.agreeing('row', 'rows')} {fate}",
                     "mend": mend,
                 }
             )
@@ -182,13 +186,16 @@ class Rendering:
     def _fates(self) -> Iterator[tuple[str, Lines, str, str]]:
         """Yield the code, lines, fate and mend of rows that were cut, skipped or not invoked."""
         if self.cut.count:
-            fate = f"are longer than {self._max_length} tokens and were cut"
+            are, were = self.cut.agreeing("is", "are"), self.cut.agreeing("was", "were")
+            fate = f"{are} longer than {self._max_length} tokens and {were} cut"
             yield "row_cut", self.cut, fate, "shorten them, or raise max_length"
         if self.skipped.count:
+            have, were = self.skipped.agreeing("has", "have"), self.skipped.agreeing("was", "were")
             mend = "write answers, or raise max_length if the prompts fill it"
-            yield "nothing_learnt", self.skipped, "have nothing left to learn and were skipped", mend
+            yield "nothing_learnt", self.skipped, f"{have} nothing left to learn and {were} skipped", mend
         if self.too_long.count:
-            fate = f"have more than {self._max_length} tokens and were skipped, since prompts are not cut"
+            have, were = self.too_long.agreeing("has", "have"), self.too_long.agreeing("was", "were")
+            fate = f"{have} more than {self._max_length} tokens and {were} skipped, since prompts are not cut"
             yield "prompt_too_long", self.too_long, fate, "shorten them, or raise max_length"
         if self.uninvoked.count:
             fate = "without alora_invocation_tokens: the adapter does not act there, and learns nothing"

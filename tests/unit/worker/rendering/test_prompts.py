@@ -69,7 +69,7 @@ def test_a_prompt_that_is_too_long_is_skipped_and_named_instead_of_cut() -> None
     found = rendering(limit=100)
     assert [row.line for row in found.render([(7, PROMPT), (8, LONG)])] == [7]
     ((message, data),) = found.warnings()
-    assert message.startswith("training_file: line 8 have more than 100 tokens and were skipped")
+    assert message.startswith("training_file: line 8 has more than 100 tokens and was skipped")
     assert data == {"code": "prompt_too_long", "count": 1, "lines": [8]}
     ((finding),) = found.findings()
     assert (finding.code, finding.mend) == ("prompt_too_long", "shorten them, or raise max_length")

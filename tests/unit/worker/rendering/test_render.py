@@ -101,6 +101,15 @@ def test_a_warning_about_long_rows_names_the_first_lines_and_counts_all() -> Non
     assert data == {"code": "row_cut", "count": 500, "lines": list(range(1, 101))}
 
 
+def test_a_warning_about_one_row_speaks_of_one() -> None:
+    rendering = Rendering(make_tokenizer(CHATML), 130, "training_file")
+    list(rendering.render([(7, {"messages": [QUESTION, HELLO, QUESTION]})]))
+    ((message, _),) = rendering.warnings()
+    assert message == "training_file: line 7 is longer than 130 tokens and was cut"
+    (found,) = rendering.findings()
+    assert found.message == "row is longer than 130 tokens and was cut"
+
+
 def test_rows_that_do_not_invoke_the_adapter_are_counted_and_named() -> None:
     tokenizer = make_tokenizer(CHATML)
     shop = tokenizer("shop", add_special_tokens=False)["input_ids"]
