@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from core.offering.fits import Fit, fits_of
 from core.offering.judgement import judged, longest_row
 from core.offering.published import Published, in_folder, on_hub
 
+UNKNOWN = "unknown"  # the licence of a model that declares none
 MOST_TOKENS = 8192  # of a row, unless the operator names another number
 
 
@@ -42,7 +43,7 @@ def look_at(
     Raises InvalidRequest, which names the field that is wrong, and Unavailable if the hub does not answer.
     """
     folder = Path(source).resolve() if folders and Path(source).is_dir() else None
-    model = in_folder(folder) if folder else on_hub(source, revision)
+    model = _licensed(in_folder(folder) if folder else on_hub(source, revision), chosen.get("license"))
     entry = _entry(source, folder, _fields(model, chosen))
     return Offer(entry, list(judged(model, entry.max_length)), fits_of(model.config, entry, here))
 
@@ -50,15 +51,21 @@ def look_at(
 def look_again(entry: BaseModelEntry, here: Iterable[Machine]) -> Offer:
     """Look at a model of the catalog, at the hub or in its folder. Raises as `look_at` does."""
     assert entry.source != "wheel"
-    model = in_folder(entry.path) if entry.path else on_hub(entry.repository, entry.revision)
+    found = in_folder(entry.path) if entry.path else on_hub(entry.repository, entry.revision)
+    model = _licensed(found, entry.license if entry.license != UNKNOWN else None)
     return Offer(entry, list(judged(model, entry.max_length)), fits_of(model.config, entry, here))
+
+
+def _licensed(model: Published, license: str | None) -> Published:
+    """Return the model with the licence that the operator has named, if one is named."""
+    return model if license is None else replace(model, license=license)
 
 
 def _fields(model: Published, chosen: dict[str, Any]) -> dict[str, Any]:
     return {
         "id": _id_of(model.name),
         "revision": model.revision,
-        "license": (model.license or "unknown")[:100],
+        "license": (model.license or UNKNOWN)[:100],
         "max_length": min(longest_row(model) or MOST_TOKENS, MOST_TOKENS),
         **{name: value for name, value in chosen.items() if value is not None},
     }

@@ -3,6 +3,7 @@
 import sys
 import zlib
 from collections.abc import Iterator
+from itertools import chain
 
 from core.datasets.formats.unreadable import Unreadable
 
@@ -45,14 +46,15 @@ def expanded(chunks: Iterator[bytes], max_bytes: int, most_parts: int = MOST_PAR
 
     Raises Unreadable if it has more than `max_bytes` or `most_parts`, and if it is damaged or cut off.
     """
-    head = b""
-    for chunk in chunks:
-        head += chunk
-        if len(head) >= LONGEST_MAGIC:
-            break
+    head, source = _looked_into(chunks)
     name = compression_of(head)
-    source = _chained(head, chunks)
     found = source if name is None else (_gunzip if name == "gzip" else _unzstd)(source, most_parts)
+    if name is not None:
+        inner_head, found = _looked_into(found)
+        if (inner := compression_of(inner_head)) is not None:
+            raise Unreadable(
+                "unsupported_format", f"the file is compressed twice, {inner} within {name}; expand it once"
+            )
     total = 0
     for chunk in found:
         total += len(chunk)
@@ -64,9 +66,14 @@ def expanded(chunks: Iterator[bytes], max_bytes: int, most_parts: int = MOST_PAR
         yield chunk
 
 
-def _chained(head: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    yield head
-    yield from chunks
+def _looked_into(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
+    """Return the beginning of the bytes, long enough for each magic number, and all bytes."""
+    head = b""
+    for chunk in chunks:
+        head += chunk
+        if len(head) >= LONGEST_MAGIC:
+            break
+    return head, chain([head], chunks)
 
 
 def _gunzip(chunks: Iterator[bytes], most: int) -> Iterator[bytes]:

@@ -86,6 +86,8 @@ def test_a_folder_is_added_and_checked_again(operator_of: Shell, folder: Path) -
     assert operator_of.run("models", "add", folder, "--license", "MIT").returncode == 0
     checked = operator_of.json("models", "check", "tiny")
     assert {check["state"] for check in checked["checks"]} <= {"ok", "warn"}
+    licence = next(check for check in checked["checks"] if check["name"] == "licence")
+    assert (licence["state"], licence["found"]) == ("ok", "MIT"), "the operator has named it"
     assert [fit["device"] for fit in checked["fits"]][1:3] == ["NVIDIA GeForce RTX 4090", "NVIDIA L4"]
 
 

@@ -244,6 +244,12 @@ def test_compressed_files_are_read_as_the_files_in_them(compress: Any, size: int
     assert read(twice, size) == [(1, CHAT), (2, CHAT)]
 
 
+@pytest.mark.parametrize(("compress", "name"), [(gzip.compress, "gzip"), (zstd.compress, "zstd")])
+def test_a_file_that_is_compressed_twice_is_called_so(compress: Any, name: str) -> None:
+    with pytest.raises(Unreadable, match=f"compressed twice, gzip within {name}"):
+        opened(compress(gzip.compress(jsonl(CHAT))))
+
+
 @pytest.mark.parametrize("compress", [gzip.compress, zstd.compress])
 def test_a_bomb_ends_in_an_error_and_takes_little_memory(compress: Any) -> None:
     bomb = compress(jsonl(CHAT) + b"\n" * 50_000_000)
