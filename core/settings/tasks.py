@@ -42,14 +42,14 @@ class TaskFields(BaseSettings):
         16,
         ge=1,
         description="Most answers of one reinforcement job that are graded at the same time, and most "
-        "requests to the endpoints of graders that a process has under way",
+        "requests to the endpoints of graders and tools that a process has under way",
     )
     endpoint_grader_seconds: float = Field(
         60,
         gt=0,
         le=600,
-        description="Longest time for one answer of the endpoint of a grader, seconds. A request that takes "
-        "longer is sent again, at most three times",
+        description="Longest time for one answer of the endpoint of a grader or a tool, seconds. A request that "
+        "takes longer is sent again, at most three times",
     )
     vllm_python: Path | None = Field(
         None,
