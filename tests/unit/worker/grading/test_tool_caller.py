@@ -93,7 +93,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def caller(renderer: Brief, folder: Path) -> Iterator[ToolCaller]:
-    renderer.begun = 0
+    renderer.begun, renderer.dying = 0, False
     tool = EndpointTool.model_validate({"name": "rain", "server_url": "https://tools.example.com"})
     found = ToolCaller(cast(ProjectEndpoints, Outputs()), {"rain": tool}, renderer, folder)
     yield found
