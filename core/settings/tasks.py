@@ -48,8 +48,8 @@ class TaskFields(BaseSettings):
         60,
         gt=0,
         le=600,
-        description="Longest time for one answer of the endpoint of a grader or a tool, seconds. A request that "
-        "takes longer is sent again, at most three times",
+        description="Longest time for one answer of the endpoint of a grader or a tool, seconds. A request "
+        "that takes longer is sent again, at most three times",
     )
     vllm_python: Path | None = Field(
         None,

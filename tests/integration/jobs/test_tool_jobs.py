@@ -1,6 +1,7 @@
 """Jobs with reinforcement whose answers call tools: from the request to what the endpoints are sent."""
 
 import json
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -190,6 +191,37 @@ def test_an_answer_whose_tool_fails_is_taken_out_of_its_group(calling_api: Api, 
     assert {grader["train_grader_error_mean"] for grader in graders} == {0.0}, "it is not the grader's fault"
 
 
+def test_what_a_failing_tool_leaves_behind_has_no_header_in_clear(
+    calling_api: Api, clock: Clock, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    for of_requests in ("httpx", "httpcore"):  # the others say much, and see no header of a tool
+        caplog.set_level(logging.DEBUG, of_requests)
+    value = "Bearer c4nary-0f-the-clock"
+    clock.status = lambda _: 401
+    tenant = calling_api.tenant()
+    tool = {"name": TOOL, "server_url": clock.url, "headers": {"authorization": value}}
+    few = {"n_epochs": 3, "batch_size": 2, "num_generations": 2, "eval_interval": 20, "eval_samples": 4}
+    job_id = create(tenant, [tool], hyperparameters={**few, "max_completion_tokens": 20})
+    with running(calling_api):
+        wait_for(lambda: job_of(calling_api, job_id).status == "failed", 120)
+    assert clock.headers[0]["authorization"] == value
+    job = tenant.job(job_id)
+    (run, *_) = tenant.openai.evals.runs.list(job["eval_id"])
+    path = f"/v1/evals/{run.eval_id}/runs/{run.id}/output_items"
+    records = tenant.http.get(path, params={"limit": 100}).text
+    assert "The tool 'clock' gave no output: it answered 401" in records
+    events = json.dumps(tenant.events(job_id))
+    shown = [
+        job,
+        job_of(calling_api, job_id).error,
+        events,
+        records,
+        *capfd.readouterr(),
+        caplog.text,
+    ]
+    assert not any(value in str(each) for each in shown)
+
+
 @pytest.mark.exhaustive
 def test_a_job_that_is_resumed_makes_the_same_calls_and_learns_the_same(
     calling_api: Api, clock: Clock
@@ -218,3 +250,13 @@ def test_a_job_that_waits_for_a_tool_can_be_cancelled(calling_api: Api, clock: C
         wait_for(lambda: clock.asked, 120)
         tenant.http.post(f"{JOBS}/{job_id}/cancel").raise_for_status()
         wait_for(lambda: job_of(calling_api, job_id).status == "cancelled", 30)
+
+
+def test_a_job_that_waits_for_a_tool_can_be_paused(calling_api: Api, clock: Clock) -> None:
+    clock.released.clear()
+    tenant = calling_api.tenant()
+    job_id = create(tenant, [{"name": TOOL, "server_url": clock.url}])
+    with running(calling_api):
+        wait_for(lambda: clock.asked, 120)
+        tenant.http.post(f"{JOBS}/{job_id}/pause").raise_for_status()
+        wait_for(lambda: job_of(calling_api, job_id).status == "paused", 30)

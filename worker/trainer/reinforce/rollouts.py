@@ -1,6 +1,7 @@
 """The rollouts of a job with reinforcement, whose advantages follow from rewards."""
 
 from collections.abc import Sequence
+from math import isnan
 from typing import Any
 
 from core.errors import JobError
@@ -64,11 +65,12 @@ class RewardRollouts(SampledRollouts):
                 "answers."
             )
             return JobError("nothing_to_learn", reason, f"{HYPERPARAMETERS}.max_completion_tokens")
+        mean = mean_reward(graded)
+        last = "" if isnan(mean) else f"; the mean of the last step is {mean:.3g}"
         reason = (
-            f"In the first {FRUITLESS_STEPS} steps, all answers to a prompt had the same reward; the mean of "
-            f"the last step is {mean_reward(graded):.3g}. A job learns only from answers of which some are "
-            f"better than others. If the model never succeeds, {IF_TOO_HARD}. If it always succeeds, "
-            f"{IF_TOO_EASY}."
+            f"In the first {FRUITLESS_STEPS} steps, all answers to a prompt had the same reward{last}. A job "
+            "learns only from answers of which some are better than others. If the model never succeeds, "
+            f"{IF_TOO_HARD}. If it always succeeds, {IF_TOO_EASY}."
         )
         return JobError("nothing_to_learn", reason, GRADER)
 

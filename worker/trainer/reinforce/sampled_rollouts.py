@@ -15,6 +15,7 @@ from core.objectives.sampling import SamplingOptions
 from worker.engine.batch.dropout import step_seed
 from worker.engine.step.passes import Abandoned
 from worker.engine.step.trainee import Trainee
+from worker.grading.sample_grader import Graded
 from worker.rows.rollout import Rollout
 from worker.rows.row import Row
 from worker.trainer.devices.process_group import ProcessGroup
@@ -57,6 +58,7 @@ class SampledRollouts(ABC):
         # when all may have been learnt
         self._fruitless = 0 if trainee.step == 0 else None
         self._all_failed = True  # whether the grader has failed for every answer of these steps
+        self._judged: Graded | None = None  # the first grade of these steps that no tool has prevented
         self.metrics: dict[str, Any] = {}
 
     @property
@@ -133,16 +135,18 @@ class SampledRollouts(ABC):
             return
         self._fruitless += 1
         self._all_failed &= all(one.grade.grader_failed for one in graded)
+        judged = (one.grade for one in graded if one.answer.tool_error is None)
+        self._judged = self._judged or next(judged, None)
         if self._fruitless < FRUITLESS_STEPS:
             return
         if not self._all_failed:
             raise self._nothing_to_learn(graded)
-        judged = [one for one in graded if one.answer.tool_error is None]
-        first, judge = (judged or graded)[0], (self.judge, self.judge_failed, self.judge_at)
-        name, code, at = judge if judged else ("tool", "tool_failed", TOOLS)
+        judge = (self.judge, self.judge_failed, self.judge_at)
+        name, code, at = judge if self._judged else ("tool", "tool_failed", TOOLS)
+        failure = self._judged or graded[0].grade
         reason = (
-            f"The {name} has failed for every answer of the first {FRUITLESS_STEPS} steps. The first of the "
-            f"last step: {first.grade.message}"
+            f"The {name} has failed for every answer of the first {FRUITLESS_STEPS} steps. For example: "
+            f"{failure.message}"
         )
         raise JobError(code, reason, at)
 

@@ -2,29 +2,33 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 import pytest
 
+from core.errors import JobError
 from core.jobs.spec import JobSpec, TrainingOptions
 from core.objectives.distillation import Distillation
+from core.objectives.reinforcement import TOOLS
 from tests.fixtures.engine.rollouts import GRADER, prompts, reinforcement, whole
 from tests.fixtures.engine.training import make_spec
 from worker.engine.sampler.rollouts import Sampled
 from worker.engine.step.trainee import StepResult
-from worker.grading.graded import Graded
+from worker.grading.graded import TOOL_FAULT, Graded
 from worker.trainer.distillation.evaluator import DistillationEvaluator
 from worker.trainer.reinforce.answer_evaluator import AnswerEvaluator
 from worker.trainer.reinforce.answers import GradedAnswer
 from worker.trainer.reinforce.episodes import SampledAnswer
-from worker.trainer.reinforce.reward_evaluator import RewardEvaluator
+from worker.trainer.reinforce.reward_evaluator import AUDIT, RewardEvaluator
 from worker.trainer.report.training_record import TrainingRecord
 
 PROMPTS = 20
 FAILED = Graded(0.0, "server_lost", "The server stopped.")
+TOOL_FAILED = Graded(0.0, TOOL_FAULT, "The tool answered 500.")
+AUDITED = {"audit_grader": {**GRADER, "name": "audit"}}
 SPREAD = np.linspace(-0.05, 0.05, PROMPTS)  # prompts differ, so that a paired test has something to test
 QUIET = TrainingOptions(learning_rate=1e-2, eval_samples=0)  # answers are not shown
 
@@ -64,7 +68,7 @@ class Scripted:
         self.last_step = self.step
 
     def begin(self, *_: Any, **__: Any) -> Any:
-        graded = [GradedAnswer(answer(), *each) for each in self.grades[self.step]]
+        graded = [GradedAnswer(answer(each[0]), *each) for each in self.grades[self.step]]
         return SimpleNamespace(
             advance=lambda _: True,
             seconds={"sampling": 2.0, "grading": 1.0},
@@ -86,9 +90,10 @@ class Unstored(RewardEvaluator):
     def _store(self, graded: Sequence[GradedAnswer]) -> None: ...
 
 
-def answer() -> SampledAnswer:
+def answer(grade: Graded) -> SampledAnswer:
     tokens = np.arange(2, dtype=np.int32)
-    return whole(Sampled(1, tokens, tokens, np.zeros(2, np.float32), np.zeros(2, np.bool_), "", True))
+    found = whole(Sampled(1, tokens, tokens, np.zeros(2, np.float32), np.zeros(2, np.bool_), "", True))
+    return replace(found, tool_error=grade.message if grade.fault == TOOL_FAULT else None)
 
 
 def evaluator_of(script: Scripted, spec: JobSpec, record: TrainingRecord) -> AnswerEvaluator:
@@ -175,11 +180,40 @@ def test_a_checkpoint_without_a_ranking_can_be_resumed() -> None:
 def test_a_state_whose_audit_has_fallen_is_promised_only_if_the_audit_does_not_count(stops: bool) -> None:
     audited = {0: (0.5, 0.9), 2: (0.6, 0.9), 4: (0.4, 0.1), 6: (0.5, 0.9), 8: (0.4, 0.9), 10: (0.3, 0.9)}
     script = Scripted({step: rewarded(*found) for step, found in audited.items()}, last_step=10)
-    spec = spec_of(audit_grader={**GRADER, "name": "audit"}, stop_on_audit=stops)
+    spec = spec_of(**AUDITED, stop_on_audit=stops)
     evaluator = evaluator_of(script, spec, TrainingRecord())
     promised(evaluator, script)
     assert evaluator.still_promised == ([2, 6, 8] if stops else [2, 6, 4])
     assert evaluator.best.step == (10 if stops else 2), "it publishes the last state whose audit holds"
+
+
+@pytest.mark.parametrize(
+    ("by_tools", "code", "at", "failure"),
+    [
+        (PROMPTS, "tool_failed", TOOLS, TOOL_FAILED),
+        (PROMPTS - 1, "grader_failed", AUDIT, FAILED),
+        (0, "grader_failed", AUDIT, FAILED),
+    ],
+)
+def test_a_job_whose_first_validation_has_no_audit_ends_and_names_what_has_failed(
+    by_tools: int, code: str, at: str, failure: Graded
+) -> None:
+    audits = [(TOOL_FAILED, TOOL_FAILED)] * by_tools + [(Graded(0.5), FAILED)] * (PROMPTS - by_tools)
+    evaluator = evaluator_of(Scripted({0: audits}, last_step=4), spec_of(**AUDITED), TrainingRecord())
+    with pytest.raises(JobError, match=f"The first failure: {failure.message}") as raised:
+        evaluator.validate(lambda: False)
+    assert (raised.value.code, raised.value.param) == (code, at)
+
+
+def test_one_audit_is_enough_to_go_on() -> None:
+    audits = [
+        (TOOL_FAILED, TOOL_FAILED),
+        *[(Graded(0.5), FAILED)] * (PROMPTS - 2),
+        (Graded(0.5), Graded(0.7)),
+    ]
+    evaluator = evaluator_of(Scripted({0: audits}, last_step=4), spec_of(**AUDITED), TrainingRecord())
+    evaluator.validate(lambda: False)
+    assert evaluator.latest["full_valid_mean_audit"] == 0.7
 
 
 def test_with_a_teacher_clients_are_promised_the_three_validations_that_are_nearest_to_it() -> None:
