@@ -212,5 +212,5 @@ def test_a_tool_that_can_never_be_asked_ends_the_job(sessions: sessionmaker[Sess
     other = of_project(sessions, project(sessions), Vault.new_key())
     with pytest.raises(JobError) as raised:
         run(other.call(stored(scorer), CALL, ITEM, "trace-1"))
-    assert (raised.value.code, raised.value.param) == ("secrets_unreadable", "tools")
+    assert (raised.value.code, raised.value.param) == ("secrets_unreadable", "method.reinforcement.tools")
     assert scorer.requests == []
