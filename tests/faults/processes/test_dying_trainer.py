@@ -93,7 +93,7 @@ def test_a_job_with_rewards_has_each_validation_once_and_the_same_best_ones_wher
     undisturbed = rewarded(stack, client, tmp_path)
     assert stack.log().count("killed at") == len(deaths)
     assert undisturbed[1] == ["0", "1", "2", "3", "4", "5", "6"]
-    assert len(undisturbed[2]) == 3
+    assert len(undisturbed[2]) in (3, 4), "the three best validations, and the base if it is better"
     assert found == [undisturbed] * len(found)
     check(stack.api, [client])
 

@@ -113,7 +113,10 @@ def test_a_job_gives_way_and_outlives_a_node_and_its_worker_ends_when_it_is_idle
     assert released.outcome == "released"
     stack.wait_for_step(job_id, released.step + 1)
     assert f"Resumed from the checkpoint at step {released.step}" in stack.events(job_id)
-    (requeued,) = [job for job in slurm.jobs(ONE) if job["job_state"] == ["RUNNING"]]
+    running = wait_for(
+        lambda: [job for job in slurm.jobs(ONE) if job["job_state"] == ["RUNNING"]], START_SECONDS
+    )
+    (requeued,) = running
     assert requeued["nodes"] != worker["nodes"]
     slurm.run("scancel", urgent)
     slurm.kill(requeued["nodes"])
