@@ -57,7 +57,7 @@ class Traced:
         def found() -> list[Seen]:
             return [span for span in self.collector.named(name, **attributes) if span.trace == trace]
 
-        (span,) = wait_for(found, 30)
+        (span,) = wait_for(found, 90)
         return span  # type: ignore[no-any-return]
 
     def lines(self, name: str) -> list[dict[str, Any]]:
