@@ -27,11 +27,12 @@ from bench.command_line import add_base, new_parser, positive
 from core.catalog import SMOLLM2
 from core.methods.low_rank import LoraAdapter
 from tests.fixtures.engine.logprobs import logprobs_in_training
+from tests.fixtures.engine.sampling import first_turns
 from tests.fixtures.engine.training import make_spec
 from worker.engine.adapters.adapter import Adapter
 from worker.engine.adapters.attach import attach
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.sampler.rollouts import Generation, Sampled, first_turns, generate_rollouts
+from worker.engine.sampler.rollouts import Generation, Sampled, generate_rollouts
 from worker.rows.row import Row
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}

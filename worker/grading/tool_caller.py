@@ -12,6 +12,7 @@ from anyio import to_thread
 
 from core.endpoints.tools import EndpointTool, ToolCall
 from core.errors import JobError, TuneryError
+from worker.grading.graded import TOOL_FAULT
 from worker.grading.project_endpoints import ProjectEndpoints
 from worker.grading.row_failed import RowFailed
 from worker.grading.tool_results import ToolResults
@@ -92,11 +93,11 @@ class ToolCaller:
             except (EOFError, OSError):
                 if is_worn:
                     continue
-                return JobError("tool_error", "The process that renders the results of tools died.")
+                return JobError(TOOL_FAULT, "The process that renders the results of tools died.")
             except RecursionError:
-                return JobError("tool_error", "The row is nested too deeply to render results of tools.")
+                return JobError(TOOL_FAULT, "The row is nested too deeply to render results of tools.")
             if isinstance(found, Exception) and not isinstance(found, TuneryError):
                 log.warning("results_not_rendered", error=str(found))  # the process has ended with it
-                return JobError("tool_error", "The results of the tools cannot be rendered.")
+                return JobError(TOOL_FAULT, "The results of the tools cannot be rendered.")
             self._channel = channel
             return found

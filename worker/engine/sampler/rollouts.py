@@ -14,7 +14,6 @@ from worker.engine.adapters.adapter import Adapter
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.sampler.in_training import Asked, pieces_in_training
 from worker.engine.sampler.requests import Grammar, Piece, Sampling
-from worker.rows.row import Row
 
 
 @dataclass(frozen=True)
@@ -37,18 +36,6 @@ class Turn:
     line: int
     before_L: NDArray[np.int32]
     asked: Asked
-
-
-def first_turns(prompts: Sequence[Row], generation: Generation) -> list[Turn]:
-    """Return the first turns of answers to rows, all of whose tokens are the prompt.
-
-    Those of answers to one prompt stand side by side.
-    """
-    return [
-        turn_of(prompt.line, prompt.tokens_L, generation, number)
-        for prompt in prompts
-        for number in range(generation.count)
-    ]
 
 
 def turn_of(

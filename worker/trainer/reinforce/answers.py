@@ -36,6 +36,11 @@ class GradedAnswer:
         return self.grade.known_score
 
 
+def judged(graded: Sequence[GradedAnswer]) -> list[GradedAnswer]:
+    """Return the answers that a grader or a teacher has had: all of which no tool has failed."""
+    return [one for one in graded if one.answer.tool_error is None]
+
+
 class _Wait:
     """Futures of the grading thread, and how long they have taken."""
 

@@ -16,7 +16,7 @@ from worker.rows.row import Row
 from worker.trainer.devices.process_group import ProcessGroup
 from worker.trainer.reading.row_items import RowItems
 from worker.trainer.reinforce.answer_evaluator import AnswerEvaluator
-from worker.trainer.reinforce.answers import AnswerSampler, GradedAnswer
+from worker.trainer.reinforce.answers import AnswerSampler, GradedAnswer, judged
 from worker.trainer.reinforce.drift import Drift
 from worker.trainer.reinforce.drift_warnings import drift_warnings
 from worker.trainer.reinforce.measures import Measured, mean_entropy, mean_of, measured, quantiles_of
@@ -96,11 +96,9 @@ class RewardEvaluator(AnswerEvaluator):
             return
         if any(value is not None for value in now["audit"]):
             return
-        judged = [one for one in graded if one.answer.tool_error is None]
-        name, code, at = (
-            ("audit grader", "grader_failed", AUDIT) if judged else ("tool", "tool_failed", TOOLS)
-        )
-        failure = (judged or graded)[0].audit
+        known = judged(graded)
+        name, code, at = ("audit grader", "grader_failed", AUDIT) if known else ("tool", "tool_failed", TOOLS)
+        failure = (known or graded)[0].audit
         assert failure is not None
         reason = (
             f"The {name} has failed for every answer of the first validation, with which later ones are "

@@ -11,7 +11,7 @@ from torch import Tensor
 from core.graders.schemas import Grader
 from core.objectives.reinforcement import Reinforcement
 from worker.grading.graded import PARSE_FAULT, Graded
-from worker.trainer.reinforce.answers import GradedAnswer
+from worker.trainer.reinforce.answers import GradedAnswer, judged
 
 
 def rewards_GN(graded: Sequence[GradedAnswer], count: int) -> Tensor:  # noqa: N802 - axes
@@ -40,8 +40,8 @@ def _mean_score(grades: Sequence[Graded]) -> float:
 
 def mean_parse_error(graded: Sequence[GradedAnswer]) -> float:
     """Return the share of answers in which a grader found no JSON, where it needs some."""
-    judged = [one.grade for one in graded if one.answer.tool_error is None]
-    return fmean(grade.fault == PARSE_FAULT for grade in judged) if judged else 0.0
+    found = [one.grade.fault == PARSE_FAULT for one in judged(graded)]
+    return fmean(found) if found else 0.0
 
 
 def tool_measures(graded: Sequence[GradedAnswer], objective: Reinforcement) -> dict[str, float]:
@@ -60,9 +60,9 @@ def details_of(graded: Sequence[GradedAnswer], part: str, graders: Sequence[Grad
     `graders` are the job's grader, and its audit if that has graded the answers too. Answers of which a tool
     has failed count among no grader's.
     """
-    judged = [one for one in graded if one.answer.tool_error is None]
-    audits = [one.audit for one in judged if one.audit is not None]
-    by_grader = [*zip(graders, ([one.grade for one in judged], audits), strict=False)]
+    known = judged(graded)
+    audits = [one.audit for one in known if one.audit is not None]
+    by_grader = [*zip(graders, ([one.grade for one in known], audits), strict=False)]
     return {
         "scores": {"graders": [_scores(grades, part, grader) for grader, grades in by_grader]},
         "usage": {

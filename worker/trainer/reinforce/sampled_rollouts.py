@@ -15,12 +15,12 @@ from core.objectives.sampling import SamplingOptions
 from worker.engine.batch.dropout import step_seed
 from worker.engine.step.passes import Abandoned
 from worker.engine.step.trainee import Trainee
-from worker.grading.sample_grader import Graded
+from worker.grading.graded import Graded
 from worker.rows.rollout import Rollout
 from worker.rows.row import Row
 from worker.trainer.devices.process_group import ProcessGroup
 from worker.trainer.reading.row_items import RowItems
-from worker.trainer.reinforce.answers import Answering, AnswerSampler, GradedAnswer
+from worker.trainer.reinforce.answers import Answering, AnswerSampler, GradedAnswer, judged
 from worker.trainer.reinforce.episodes import SampledAnswer
 from worker.trainer.reinforce.measures import repetition
 
@@ -135,8 +135,7 @@ class SampledRollouts(ABC):
             return
         self._fruitless += 1
         self._all_failed &= all(one.grade.grader_failed for one in graded)
-        judged = (one.grade for one in graded if one.answer.tool_error is None)
-        self._judged = self._judged or next(judged, None)
+        self._judged = self._judged or next((one.grade for one in judged(graded)), None)
         if self._fruitless < FRUITLESS_STEPS:
             return
         if not self._all_failed:

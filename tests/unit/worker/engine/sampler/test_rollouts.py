@@ -12,14 +12,14 @@ from core.jobs.spec import LoraAdapter
 from tests.fixtures.engine.architectures import FAST, PORTABLE, TINY
 from tests.fixtures.engine.logprobs import largest_gap, logprobs_in_training
 from tests.fixtures.engine.methods import METHODS, move, spec_of
-from tests.fixtures.engine.sampling import prompts
+from tests.fixtures.engine.sampling import first_turns, prompts
 from tests.fixtures.engine.training import make_spec
 from tests.fixtures.models.tiny import save_model, text
 from worker.engine.adapters.attach import attach
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.sampler.fast.ragged import RaggedDecoder
 from worker.engine.sampler.requests import Grammar
-from worker.engine.sampler.rollouts import Generation, Sampled, answer_seed, first_turns, generate_rollouts
+from worker.engine.sampler.rollouts import Generation, Sampled, answer_seed, generate_rollouts
 from worker.engine.step.passes import Abandoned
 from worker.engine.step.trainee import Trainee
 from worker.rows.row import Row
