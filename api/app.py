@@ -38,6 +38,7 @@ from api.exports.endpoints import router as exports
 from api.file_tasks.checks import router as file_checks
 from api.file_tasks.conversions import router as file_conversions
 from api.files.endpoints import router as files
+from api.files.image_processes import ImageProcesses
 from api.graders.endpoints import router as graders
 from api.http.boundary import Boundary
 from api.http.errors import answer_http_exception
@@ -77,6 +78,7 @@ from api.workers.endpoints import router as workers
 from core.access.rates import Counters
 from core.catalog import offered_models
 from core.database import create_database, reading_sessions, session_factory
+from core.datasets.images import ImageCheck
 from core.egress import Egress
 from core.endpoints.asking import Endpoints
 from core.graders.processes import SECONDS as GRADER_SECONDS
@@ -194,6 +196,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.open_streams = OpenStreams(most_streams(connection_limit()), settings.project_event_streams)
     app.state.imports = ImportsInWork(sessions, settings.chat_wait_seconds)
     app.state.grader_processes = GraderProcesses(settings.python_sandbox)
+    app.state.image_processes = image_processes = ImageProcesses()
+    app.state.images = ImageCheck(image_processes.look, settings.max_row_image_bytes)
     app.state.egress = egress = Egress(settings.egress_allow)
     app.state.endpoints = Endpoints(
         egress, settings.grading_at_once, settings.endpoint_grader_seconds, GRADER_SECONDS

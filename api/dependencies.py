@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.catalog import Catalog
+from core.datasets.images import ImageCheck
 from core.egress import Egress
 from core.jobs.dispatch import HintSender
 from core.secrets.vault import Vault
@@ -37,6 +38,7 @@ ReadingSessions = Annotated[sessionmaker[Session], Depends(component("reading_se
 ReadingThreads = Annotated[CapacityLimiter, Depends(component("reading_threads"))]
 ComparingThreads = Annotated[CapacityLimiter, Depends(component("comparing_threads"))]
 UploadThreads = Annotated[CapacityLimiter, Depends(component("upload_threads"))]
+Images = Annotated[ImageCheck, Depends(component("images"))]
 Store = Annotated[ObjectStore, Depends(component("store"))]
 Hints = Annotated[HintSender, Depends(component("hint_sender"))]
 ModelCatalog = Annotated[Catalog, Depends(component("catalog"))]

@@ -44,7 +44,7 @@ class Server(uvicorn.Server):
         most = connection_limit()
         app.state.is_crowded = lambda: len(self.server_state.connections) >= most
         self._feed = app.state.event_feed
-        self._grader_processes = app.state.grader_processes
+        self._processes = app.state.grader_processes, app.state.image_processes
         self._chat = app.state.chat
         self._app_state = app.state
         self._page: MetricsPage | None = None
@@ -56,7 +56,8 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         self._feed.close()
-        self._grader_processes.close()
+        for each in self._processes:
+            each.close()
         self._chat.stop_within(stop_times.REQUESTS)
         await super().shutdown(sockets)
         if self._page is not None:

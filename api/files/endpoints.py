@@ -17,6 +17,7 @@ from api.admission.fair_share import ShortPermit, takes_no_permit
 from api.admission.store_threads import waits_for_store
 from api.dependencies import (
     AppSettings,
+    Images,
     ReadingSessions,
     ReadingThreads,
     Sessions,
@@ -56,6 +57,7 @@ async def upload_file(
     store: Store,
     sessions: Sessions,
     threads: UploadThreads,
+    images: Images,
     permit: ShortPermit,
 ) -> FileObject:
     """Upload a file.
@@ -69,6 +71,7 @@ async def upload_file(
         store,
         max_file_bytes=settings.max_file_bytes,
         max_row_bytes=settings.max_row_bytes,
+        images=images,
     )
     async with permit():
         await to_thread.run_sync(_open_if_it_can_fit, sessions, caller, attempt, upload, limiter=threads)

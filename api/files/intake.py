@@ -11,6 +11,7 @@ from api.files.expiry import lifetime_of
 from api.files.format_advice import other_format
 from core.datasets.check import DatasetCheck, Report, RowFinding, describe
 from core.datasets.formats.reading import HEAD_BYTES
+from core.datasets.images import ImageCheck
 from core.datasets.kinds import PURPOSE, Kind
 from core.datasets.template_needs import Need
 from core.errors import InvalidRequest, TooLarge
@@ -53,13 +54,14 @@ class FileIntake:
         max_bytes: int,
         max_row_bytes: int,
         kind: Kind | None = None,
+        images: ImageCheck | None = None,
     ) -> None:
-        """`kind` is that of a dataset that the server makes."""
+        """`kind` is that of a dataset that the server makes. `images` checks the images of others."""
         self._key = object_key
         self._max_bytes = max_bytes
         self._writer = store.writer(object_key)
         self._max_row_bytes = max_row_bytes
-        self._check = DatasetCheck(max_row_bytes, kind=kind)
+        self._check = DatasetCheck(max_row_bytes, kind=kind, images=images)
         self._head = b""
 
     def write(self, chunk: bytes, purpose: str | None) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from api.files.expiry import EXPIRY_ANCHORS, MAX_LIFETIME, MIN_LIFETIME
 from api.files.intake import PURPOSES, FileIntake, ReceivedFile
 from api.http.forms import FileField, StreamedForm, TextField, announced_bytes, missing
+from core.datasets.images import ImageCheck
 from core.errors import InvalidRequest
 from core.ids import new_id
 from core.storage.object_store import ObjectStore, file_key
@@ -21,10 +22,13 @@ class Upload:
         *,
         max_file_bytes: int,
         max_row_bytes: int,
+        images: ImageCheck | None = None,
     ) -> None:
         self.id = new_id("file-")
         self.key = file_key(project_id, self.id)
-        self._intake = FileIntake(store, self.key, max_bytes=max_file_bytes, max_row_bytes=max_row_bytes)
+        self._intake = FileIntake(
+            store, self.key, max_bytes=max_file_bytes, max_row_bytes=max_row_bytes, images=images
+        )
         self.announced_bytes = announced_bytes(headers)
         if self.announced_bytes > max_file_bytes:
             raise self._intake.too_large()

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from api.files.intake import FileIntake, ReceivedFile
 from api.http import downloads
+from core.datasets.images import ImageCheck
 from core.errors import InvalidRequest
 from core.storage.object_store import ObjectStore, file_key, upload_prefix
 from core.tables import Upload
@@ -23,14 +24,22 @@ class Assembly:
     """
 
     def __init__(
-        self, store: ObjectStore, upload: Upload, file_id: str, md5: str | None, max_row_bytes: int
+        self,
+        store: ObjectStore,
+        upload: Upload,
+        file_id: str,
+        md5: str | None,
+        max_row_bytes: int,
+        images: ImageCheck,
     ) -> None:
         """The object becomes the content of the file with this id, which has been opened."""
         self._upload = upload
         self._md5 = md5
         self._file_id = file_id
         key = file_key(upload.project_id, file_id)
-        self._intake = FileIntake(store, key, max_bytes=upload.bytes, max_row_bytes=max_row_bytes)
+        self._intake = FileIntake(
+            store, key, max_bytes=upload.bytes, max_row_bytes=max_row_bytes, images=images
+        )
         self._digest = hashlib.md5(usedforsecurity=False)
 
     def feed(self, block: bytes) -> None:

@@ -12,7 +12,7 @@ from api.admission.bodies import streams_body
 from api.admission.callers import Caller
 from api.admission.fair_share import ShortPermit, takes_no_permit
 from api.admission.store_threads import in_threads
-from api.dependencies import AppSettings, Sessions, Store, Transaction, UploadThreads
+from api.dependencies import AppSettings, Images, Sessions, Store, Transaction, UploadThreads
 from api.files import service as files
 from api.files.intake import ReceivedFile
 from api.files.registration import kept_if_registered
@@ -101,6 +101,7 @@ async def complete_upload(
     store: Store,
     sessions: Sessions,
     threads: UploadThreads,
+    images: Images,
     permit: ShortPermit,
     upload_id: str,
     body: CompleteUpload,
@@ -119,7 +120,7 @@ async def complete_upload(
     key = file_key(caller.project_id, file_id)
     async with kept_if_registered(sessions, key, file_id, threads) as registered:
         parts = in_threads(stored_parts(store, found, body.part_ids), threads)
-        assembly = Assembly(store, found, file_id, body.md5, settings.max_row_bytes)
+        assembly = Assembly(store, found, file_id, body.md5, settings.max_row_bytes, images)
         received = await receive(parts, assembly, threads)
         async with permit():
             answer = await to_thread.run_sync(

@@ -18,13 +18,14 @@ from core.datasets.common_rules import (
     surrogate_findings,
 )
 from core.datasets.findings import Finding, quote
+from core.datasets.image_rules import image_findings
 from core.datasets.kinds import CHAT_KEYS
 from core.datasets.tool_rules import OLD_FORM, call_findings, order_findings, tool_findings
+from core.images.parts import TYPE as IMAGE
 
 UNSUPPORTED_KEYS = {"refusal": "refusals are", "audio": "audio is"}
 CALLS = ("tool_calls", "function_call")  # a message with one of them needs no content
 UNSUPPORTED_PARTS = {
-    "image_url": "images are",
     "input_audio": "audio is",
     "file": "files are",
     "refusal": "refusals are",
@@ -47,9 +48,9 @@ ROW_FORM = '{"messages": [{"role": …, "content": …}, …]}'
 def content_text(content: str | list[dict[str, Any]] | None) -> str:
     """Return the text of a checked message's `content`. The texts of its parts are joined without a space.
 
-    A message that calls a tool may have none.
+    Images have none, and neither may a message that calls a tool.
     """
-    return content if isinstance(content, str) else "".join(part["text"] for part in content or ())
+    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content or ())
 
 
 def row_findings(row: Any) -> Iterator[Finding]:
@@ -159,7 +160,7 @@ def _content_findings(message: dict[str, Any], at: str, may_be_empty: bool) -> I
     if isinstance(content, list):
         mistaken = False
         for index, part in enumerate(content):
-            for finding in _part_findings(part, at, index):
+            for finding in _part_findings(part, f"{at}[{index}]", message.get("role")):
                 mistaken = True
                 yield finding
         if mistaken:
@@ -168,9 +169,7 @@ def _content_findings(message: dict[str, Any], at: str, may_be_empty: bool) -> I
         yield Finding(at, "missing", "the message has no content; add its text")
         return
     elif not isinstance(content, str):
-        yield Finding(
-            at, "wrong_type", f"must be a string or an array of text parts, not {json_type(content)}"
-        )
+        yield Finding(at, "wrong_type", f"must be a string or an array of parts, not {json_type(content)}")
         return
     text = content_text(content)
     is_empty = content == [] or (not text and message.get("role") == "assistant")
@@ -179,8 +178,7 @@ def _content_findings(message: dict[str, Any], at: str, may_be_empty: bool) -> I
     yield from surrogate_findings(text, at)
 
 
-def _part_findings(part: Any, content: str, index: int) -> Iterator[Finding]:
-    at = f"{content}[{index}]"
+def _part_findings(part: Any, at: str, role: Any) -> Iterator[Finding]:
     if not isinstance(part, dict):
         yield Finding(at, "not_an_object", f"a part must be an object, not {json_type(part)}")
         return
@@ -188,9 +186,12 @@ def _part_findings(part: Any, content: str, index: int) -> Iterator[Finding]:
     if isinstance(kind, str) and kind in UNSUPPORTED_PARTS:
         yield Finding(at, "unsupported", f"{UNSUPPORTED_PARTS[kind]} not supported yet; remove the part")
         return
+    if kind == IMAGE:
+        yield from image_findings(part, at, role)
+        return
     yield from key_findings(part, at, PART_KEYS)
     if kind != "text":
-        yield Finding(f"{at}.type", "unknown_part", 'must be "text"')
+        yield Finding(f"{at}.type", "unknown_part", 'must be "text" or "image_url"')
     if not isinstance(part.get("text"), str):
         yield Finding(f"{at}.text", "missing", "the part has no text; add it")
 

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from core.datasets.findings import Finding
+from core.datasets.images import ImageCheck, bytes_without_images
 from core.datasets.kinds import Kind
-from core.datasets.reader import RowReader
+from core.datasets.reader import RowReader, too_long
 from core.datasets.row_check import RowCheck
 from core.datasets.template_needs import Need
 
@@ -61,11 +62,22 @@ class DatasetCheck:
     it raise an error.
     """
 
-    def __init__(self, max_row_bytes: int, max_findings: int = 100, kind: Kind | None = None) -> None:
-        """`kind` is that of a file that the server makes. Otherwise its first row shows it."""
+    def __init__(
+        self,
+        max_row_bytes: int,
+        max_findings: int = 100,
+        kind: Kind | None = None,
+        images: ImageCheck | None = None,
+    ) -> None:
+        """`kind` is that of a file that the server makes. Otherwise its first row shows it.
+
+        `max_row_bytes` does not count images, which `images` checks. Without it, only their form is checked,
+        and their bytes count.
+        """
         self.max_findings = max_findings
-        self._reader = RowReader(max_row_bytes)
-        self._row_check = RowCheck()
+        self._max_row_bytes = max_row_bytes
+        self._reader = RowReader(max_row_bytes + (images.max_row_bytes if images else 0))
+        self._row_check = RowCheck(images.look if images else None)
         self._row_check.kind = kind
         self._rows = self._finding_count = self._bad_rows = 0
         self._findings: list[RowFinding] = []
@@ -104,6 +116,8 @@ class DatasetCheck:
             self._rows += 1
             if isinstance(line, Finding):
                 findings = [line]
+            elif len(line) > self._max_row_bytes and bytes_without_images(line) > self._max_row_bytes:
+                findings = [too_long(self._max_row_bytes)]
             else:
                 findings = self._row_check.findings(line)
                 self._longest_line = max(self._longest_line, len(line))

@@ -86,6 +86,8 @@ class RowReader:
 
     def _too_long(self) -> Line:
         self._pending.clear()
-        return self._number, Finding(
-            "", "row_too_long", f"the row is longer than {self.max_row_bytes:,} bytes; shorten or split it"
-        )
+        return self._number, too_long(self.max_row_bytes)
+
+
+def too_long(max_row_bytes: int) -> Finding:
+    return Finding("", "row_too_long", f"the row is longer than {max_row_bytes:,} bytes; shorten or split it")

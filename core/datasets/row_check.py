@@ -10,6 +10,7 @@ from core.datasets import strict_json
 from core.datasets.chat_rules import row_findings
 from core.datasets.common_rules import unknown_keys
 from core.datasets.findings import Finding
+from core.datasets.images import Look, row_image_findings
 from core.datasets.kinds import CHAT_KEYS, ROW_IN_WORDS, Kind, contradicts, kind_of
 from core.datasets.labelled_rules import labelled_findings, labelled_keys
 from core.datasets.plain_chat import plain_chat
@@ -61,7 +62,9 @@ class RowCheck:
     If nothing is wrong with the last line, `needs` is what it needs of a chat template, and `row` its row.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, look: Look | None = None) -> None:
+        """`look` decodes images. Without it, only their form is checked."""
+        self._look = look
         self.kind: Kind | None = None
         self.needs: frozenset[Need] = frozenset()
         self.row: dict[str, Any] | None = None
@@ -93,6 +96,8 @@ class RowCheck:
             return [Finding("", "lone_surrogate", message)]
         except RecursionError:
             return [Finding("", "too_deep", "the row is nested too deeply; flatten it")]
+        if "images" in self.needs:
+            return list(row_image_findings(row, self.kind or "chat", self._look))
         return []
 
     def _row_findings(self, row: Any) -> Iterator[Finding]:

@@ -4,30 +4,34 @@ A file remembers the first row that needs each of them. So a job is refused, whe
 model whose template would leave them out.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from itertools import chain
 from typing import Any, Literal, get_args
 
 from core.datasets.conversations import conversations
+from core.datasets.images import image_parts
 from core.datasets.kinds import Kind
 from core.datasets.tool_rules import tools_of
 
-Need = Literal["tools", "reasoning_content"]
+Need = Literal["tools", "reasoning_content", "images"]
 NEEDS: tuple[Need, ...] = get_args(Need)
 
 IN_WORDS: dict[str, str] = {
     "tools": "tools or calls of tools",
     "reasoning_content": "a reasoning ('reasoning_content')",
+    "images": "an image",
 }
 CODES: dict[str, str] = {
     "tools": "chat_template_without_tools",
     "reasoning_content": "chat_template_without_reasoning",
+    "images": "base_model_without_images",
 }
-MARKS = (b'"tool', b'"reasoning_content"')  # a row of JSON without these bytes needs nothing
+MARKS = (b'"tool', b'"reasoning_content"', b'"image_url"')  # a row of JSON without these bytes needs nothing
 # What a template's text must mention to have a place for the need
 MENTIONED: dict[Need, tuple[str, ...]] = {
     "tools": ("tools", "tool_calls"),
     "reasoning_content": ("reasoning_content",),
+    "images": ("image",),  # some templates of models without a tower mention it too: their jobs fail later
 }
 
 
@@ -39,6 +43,8 @@ def needs_of(row: dict[str, Any], kind: Kind) -> frozenset[Need]:
             found.add("tools")
         if message.get("reasoning_content"):
             found.add("reasoning_content")
+        if any(image_parts(message)):
+            found.add("images")
     return frozenset(found)
 
 
@@ -53,7 +59,7 @@ def needs_served(template: str | Mapping[str, str] | None) -> list[Need]:
 
 
 def missing_needs(
-    first_lines: Mapping[str, int], served: Sequence[str], param: str | None, base_model: str = ""
+    first_lines: Mapping[str, int], served: Collection[str], param: str | None, base_model: str = ""
 ) -> tuple[str, str] | None:
     """Return a code and sentences about the first need without a place, or None if all have theirs.
 
@@ -67,9 +73,13 @@ def missing_needs(
     line, need = min(lacking)
     named = f" {base_model}" if base_model else ""
     row = f"Line {line} of the {param.replace('_', ' ')}" if param else "The row"
-    message = (
-        f"{row} has {IN_WORDS[need]}, and the chat template of the "
-        f"base model{named} has no place for it. Take a base model whose template has, or leave it out of "
-        "the rows."
-    )
+    if need == "images":
+        message = (
+            f"{row} has an image, and the base model{named} reads none. Take one that does, or leave it out."
+        )
+    else:
+        message = (
+            f"{row} has {IN_WORDS[need]}, and the chat template of the base model{named} has no place for it. "
+            "Take a base model whose template has, or leave it out of the rows."
+        )
     return CODES[need], message

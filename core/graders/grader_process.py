@@ -1,18 +1,14 @@
-"""Runs in a process for graders. The first call limits the process, and every call grades a sample."""
+"""Runs in a process for graders: limits the process, and grades a sample."""
 
-import os
-import resource
-import signal
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
-
-import psutil
 
 from core.errors import InvalidRequest
 from core.graders.grade import Grade, grade
 from core.graders.python.sandbox import Sandbox
 from core.graders.sample import Sample
+from core.process.apart import address_space, drop_secrets, limit_address_space
 
 MEMORY = 512 * 1024**2  # bytes that may be added to those that the process has before its first sample
 
@@ -24,7 +20,7 @@ def grade_apart(
 
     Raises InvalidRequest as `grade` does, and also if the sample takes too much memory.
     """
-    limit_process(sandbox)
+    limit_address_space(prepared(sandbox) + MEMORY)
     try:
         return grade(grader, item, sample, known, sandbox)
     except MemoryError:
@@ -36,8 +32,8 @@ def grade_apart(
 
 
 @cache
-def limit_process(sandbox: Sandbox) -> None:
-    """Bound the process's memory, drop the caller's secrets from its environment, and ignore Ctrl-C.
+def prepared(sandbox: Sandbox) -> int:
+    """Drop the caller's secrets from the environment, ignore Ctrl-C, and return the process's address space.
 
     The libraries are imported first: their memory is not the samples', and they read the environment. The
     limit is a soft one, because sandboxes have limits of their own.
@@ -49,7 +45,5 @@ def limit_process(sandbox: Sandbox) -> None:
         from core.graders.python import monty
 
         monty.start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ.clear()
-    most = psutil.Process().memory_info().vms + MEMORY
-    resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    drop_secrets()
+    return address_space()

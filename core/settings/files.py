@@ -16,7 +16,12 @@ class FileFields(BaseSettings):
     max_adapter_bytes: int = Field(
         2 * 1024**3, ge=1024, description="Largest adapter that is imported, packed or unpacked, bytes"
     )
-    max_row_bytes: int = Field(4 * 1024**2, ge=1024, description="Longest line of a dataset, bytes")
+    max_row_bytes: int = Field(
+        4 * 1024**2, ge=1024, description="Longest line of a dataset without its images, bytes"
+    )
+    max_row_image_bytes: int = Field(
+        20 * 1024**2, ge=0, description="Most bytes of the images in a line of a dataset, as base64"
+    )
     max_training_rows: int = Field(
         5_000_000, ge=1, description="Most rows of a job's training file. A job with more is refused"
     )

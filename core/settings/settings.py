@@ -49,6 +49,11 @@ class Settings(
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore")
 
     @property
+    def longest_row_bytes(self) -> int:
+        """The most bytes of a row with its images."""
+        return self.max_row_bytes + self.max_row_image_bytes
+
+    @property
     def offered_classes(self) -> list[int]:
         """The values that a job's `training.devices` may have."""
         named = self.device_classes or str(self.devices)

@@ -38,10 +38,11 @@ def commands() -> Iterator[tuple[str, ...]]:
 
 
 def finding_codes() -> set[str]:
-    """Return every constant `code` of a Finding or an UnreadableLine in core/datasets."""
-    places = {"Finding": 1, "UnreadableLine": 0}
+    """Return every constant `code` of a Finding, of an UnreadableLine or of an UnusableImage."""
+    places = {"Finding": 1, "UnreadableLine": 0, "UnusableImage": 0}
     found = set()
-    for source in (REPOSITORY / "core/datasets").glob("*.py"):
+    folders = ("core/datasets", "core/images", "api/files")
+    for source in (file for folder in folders for file in (REPOSITORY / folder).glob("*.py")):
         for node in ast.walk(ast.parse(source.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in places:
                 code = node.args[places[node.func.id]]

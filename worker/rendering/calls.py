@@ -5,8 +5,9 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from core.errors import JobError, TuneryError
+from worker.process.limits import limit_memory
 from worker.rendering.render_request import CallsRequest
-from worker.rendering.row_limits import limit_memory, timed
+from worker.rendering.row_limits import timed
 
 Call = Callable[[Any], Any]
 """Takes the tokenizer. It is sent as what `pickle` makes of it."""

@@ -9,8 +9,8 @@ from core.datasets.formats.unreadable import TOO_MUCH_MEMORY, Unreadable
 from core.datasets.row_check import RowCheck
 from core.errors import JobError
 from core.serving.previews import RowError
+from worker.process.limits import limit_memory, limit_time
 from worker.rendering.render_request import FindRequest, Found
-from worker.rendering.row_limits import limit_memory, limit_time
 
 CHUNK_BYTES = 256 * 1024
 

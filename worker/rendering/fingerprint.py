@@ -38,6 +38,10 @@ class Fingerprint:
                 self._digest.update(b"undesirable")
             yield row
 
+    def add(self, content: bytes) -> None:
+        """Add what is no row."""
+        self._digest.update(content)
+
     @property
     def value(self) -> str:
         """The hash of all that was added so far."""

@@ -25,13 +25,16 @@ import numpy as np
 from jinja2 import TemplateError
 from numpy.typing import NDArray
 
+from core.datasets.chat_rules import content_text
 from core.datasets.checks.report import DataFinding
 from core.datasets.kinds import Kind
 from core.datasets.labelled_rules import labelled
 from core.datasets.preference_rules import pair
 from core.errors import JobError
+from core.images.parts import UnusableImage
+from worker.rendering.images import FileImages
 from worker.rendering.row_limits import refusal_of_row
-from worker.rendering.row_template import plain, template_for
+from worker.rendering.row_template import RowTemplate, refuse_missing_places
 from worker.rows.invocation import invoked_at
 from worker.rows.row import Row
 
@@ -110,11 +113,14 @@ class Rendering:
         param: str | None,
         kind: Kind = "chat",
         invocation: Sequence[int] = (),
+        images: FileImages | None = None,
     ) -> None:
         """Rows are cut to `max_length` tokens, and those without the adapter's `invocation` are counted.
 
         `param` is the request's field that named the file. It is None for somebody who looks at single rows.
+        `images` are those of the file, if the base model reads images.
         """
+        self._images = images
         self._tokenizer, self._max_length, self._param, self._kind = tokenizer, max_length, param, kind
         self._invocation = invocation
         self.cut, self.skipped, self.too_long, self.uninvoked = Lines(), Lines(), Lines(), Lines()
@@ -212,14 +218,22 @@ class Rendering:
             raise JobError(
                 "model_unavailable", "The base model has no chat template to render rows with.", "model"
             )
-        template = template_for(self._tokenizer, row, self._kind, line, self._param)
+        reads_images = self._images is not None
+        refuse_missing_places(self._tokenizer, row, self._kind, line, self._param, reads_images)
         with _refusals(line, self._param):
-            if self._kind == "prompt":
-                return [_render_prompt(template, line, row["messages"], self._max_length)]
             return [
-                _render_row(template, line, messages, self._max_length, desirable)
-                for messages, desirable in _conversations(row, self._kind)
+                self._conversation(line, row, messages, desirable)
+                for messages, desirable in conversations_of(row, self._kind)
             ]
+
+    def _conversation(
+        self, line: int, row: dict[str, Any], messages: Messages, desirable: bool
+    ) -> Conversation:
+        images = self._images.of(messages) if self._images is not None else None
+        template = RowTemplate(self._tokenizer, row, images)
+        if self._kind == "prompt":
+            return _render_prompt(template, line, messages, self._max_length)
+        return _render_row(template, line, messages, self._max_length, desirable)
 
     def _render(self, line: int, row: dict[str, Any]) -> list[Row]:
         parts = self.conversations(line, row)
@@ -244,6 +258,8 @@ def _refusals(line: int, param: str | None) -> Iterator[None]:
     """Turn an error of a template into a JobError of the row."""
     try:
         yield
+    except UnusableImage as error:
+        raise refusal_of_row(error.code, line, f"an image {error}", param) from error
     except REFUSALS as error:
         reason = f"the base model's chat template refuses the messages: {error}"
         raise refusal_of_row(f"invalid_{param or 'row'}", line, reason, param) from error
@@ -255,10 +271,10 @@ def _refusals(line: int, param: str | None) -> Iterator[None]:
         raise refusal_of_row("rows_not_rendered", line, reason, param) from error
 
 
-def _conversations(row: dict[str, Any], kind: Kind) -> Iterator[tuple[Messages, bool]]:
-    """Yield the conversations of a stored row with answers, and whether those of each are desirable."""
+def conversations_of(row: dict[str, Any], kind: Kind) -> Iterator[tuple[Messages, bool]]:
+    """Yield the conversations of a stored row, and whether the answers of each are desirable."""
     match kind:
-        case "chat":
+        case "chat" | "prompt":
             yield row["messages"], True
         case "preference":
             prompt, preferred, other = pair(row)
@@ -275,14 +291,14 @@ def _answered(prompt: Messages, answer: dict[str, Any]) -> Messages:
 
 
 def _render_row(
-    tokenizer: Any,
+    tokenizer: RowTemplate,
     line: int,
     messages: Messages,
     max_length: int,
     desirable: bool,
 ) -> Conversation:
     """Return the conversation with its first `max_length` tokens."""
-    messages = [plain(message) for message in messages]
+    messages = tokenizer.plain(messages)
     text = tokenizer.apply_chat_template(messages, tokenize=False)
     tokens_L, offsets_LE, tokens = _encoded(tokenizer, text, max_length)
     starts, ends = offsets_LE.T
@@ -297,10 +313,10 @@ def _render_row(
     return Conversation(row, text, offsets_LE, tokens)
 
 
-def _render_prompt(tokenizer: Any, line: int, messages: Messages, max_length: int) -> Conversation:
+def _render_prompt(tokenizer: RowTemplate, line: int, messages: Messages, max_length: int) -> Conversation:
     """Return the conversation up to where an answer begins, with its first `max_length` tokens."""
     text = tokenizer.apply_chat_template(
-        list(map(plain, messages)), tokenize=False, add_generation_prompt=True
+        tokenizer.plain(messages), tokenize=False, add_generation_prompt=True
     )
     tokens_L, offsets_LE, tokens = _encoded(tokenizer, text, max_length)
     row = Row(line, tokens_L, np.zeros(len(tokens_L), np.bool_))
@@ -325,7 +341,7 @@ def _spans(tokenizer: Any, messages: Messages, text: str) -> Iterator[tuple[Span
         before = _before(tokenizer, messages[: index + 1], after)
         if not text.startswith(after):
             after = _shared(tokenizer, text, after)
-            if str(message["content"]).strip() not in after[len(before) :]:
+            if content_text(message["content"]).strip() not in after[len(before) :]:
                 raise TemplateError(TURNS_CHANGE)
         if not after.startswith(before):
             raise TemplateError(TURNS_CHANGE)

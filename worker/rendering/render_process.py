@@ -27,6 +27,7 @@ from functools import lru_cache
 from io import FileIO
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import send_handle
+from pathlib import Path
 from typing import Any, TypeVar
 
 if __name__ == "__main__":
@@ -44,22 +45,25 @@ from worker.rendering.data_check import DataCheck
 from worker.rendering.disk_space import require_disk_space
 from worker.rendering.finding import found_in
 from worker.rendering.fingerprint import Fingerprint
+from worker.rendering.images import FileImages
 from worker.rendering.preparation.preparing import Lines, lines_of, prepare
 from worker.rendering.previews import answer_looks
-from worker.rendering.render import Rendering
+from worker.rendering.render import Rendering, conversations_of
 from worker.rendering.render_request import (
     NO_TOKENIZER,
     CallsRequest,
     FindRequest,
     PrepareRequest,
     PreviewRequest,
+    ReadImage,
     Rendered,
     RenderRequest,
     Request,
 )
 from worker.rendering.row_limits import limited, timed
+from worker.rows.nameless_file import nameless_file
 from worker.rows.row import Row
-from worker.rows.row_store import BUFFER_BYTES, Summary, nameless_file, store_rows
+from worker.rows.row_store import BUFFER_BYTES, Summary, store_rows
 
 FOLDER_BYTES = 4096  # the longest name of a folder
 CHUNK_BYTES = 256 * 1024
@@ -115,7 +119,7 @@ def _render_and_end(folder: str, channel_number: int, file_number: int = -1) -> 
             case PrepareRequest():
                 _prepare(channel, FileIO(file_number), request)
             case RenderRequest():
-                _render(channel, _tokenizer_in(folder), FileIO(file_number), request)
+                _render(channel, folder, FileIO(file_number), request)
     except (EOFError, BrokenPipeError):
         return
     except (TuneryError, OSError) as error:
@@ -134,11 +138,13 @@ def _end_with(channel: Connection) -> None:
     os._exit(0)
 
 
-def _render(channel: Connection, tokenizer: Any, file: FileIO, request: RenderRequest) -> None:
-    file.seek(0)  # a child before this one may have read some of it
-    rendering = Rendering(tokenizer, request.max_length, request.param, request.kind, request.invocation)
-    lines = read_rows(iter(lambda: file.read(CHUNK_BYTES), b""))
-    lines = limited(_reported(channel, lines, request), request.param, request.row_seconds, request.row_bytes)
+def _render(channel: Connection, folder: str, file: FileIO, request: RenderRequest) -> None:
+    images = FileImages(Path(folder)) if request.reads_images else None
+    rendering = Rendering(
+        _tokenizer_in(folder), request.max_length, request.param, request.kind, request.invocation, images
+    )
+    lines = _reported(channel, _rows_of(file), request)
+    lines = limited(lines, request.param, request.row_seconds, request.row_bytes)
     check = DataCheck(request) if request.is_checked else None
     rows = _within(request, rendering.render(check.over(lines) if check else lines))
     if request.companions_seed is not None:
@@ -146,13 +152,39 @@ def _render(channel: Connection, tokenizer: Any, file: FileIO, request: RenderRe
         rows = with_companions(rendered, request.companions_seed, request.max_length)
     fingerprint = Fingerprint(request.fingerprint)
     store = store_rows(fingerprint.over(rows), request.folder, request.invocation)
-    channel.send(_result(store.summary, fingerprint.value, rendering, check))
+    if images:
+        fingerprint.add(images.digest)
+    channel.send(_result(store.summary, fingerprint.value, rendering, check, images))
     for part in store.files:
         send_handle(channel, part.fileno(), None)
+    if images:
+        _send(channel, images, file, request)
 
 
-def _result(summary: Summary, fingerprint: str, rendering: Rendering, check: DataCheck | None) -> Rendered:
+def _rows_of(file: FileIO) -> Iterator[tuple[int, dict[str, Any]]]:
+    file.seek(0)  # somebody may have read some of it
+    return read_rows(iter(lambda: file.read(CHUNK_BYTES), b""))
+
+
+def _send(channel: Connection, images: FileImages, file: FileIO, request: RenderRequest) -> None:
+    """Send the images as the model's tower reads them, as fast as the trainer takes them."""
+    conversations = (
+        messages for _, row in _rows_of(file) for messages, _ in conversations_of(row, request.kind)
+    )
+    for first, arrays in images.arrays(conversations):
+        channel.send(ReadImage(first, arrays))
+
+
+def _result(
+    summary: Summary,
+    fingerprint: str,
+    rendering: Rendering,
+    check: DataCheck | None,
+    images: FileImages | None,
+) -> Rendered:
     result = Rendered(summary, fingerprint, rendering.warnings())
+    if images is not None:
+        result = replace(result, images=len(images), image_vectors=images.vectors)
     if check is None:
         return result
     findings = check.findings(rendering)

@@ -11,6 +11,7 @@ from core.datasets.kinds import Kind
 from core.datasets.preparation.requests import Preparation
 from core.serving.previews import RowError
 from worker.dataset_checks.content_check import RowsOfFile
+from worker.images.inputs import Arrays
 from worker.rows.row_store import Summary
 
 NO_TOKENIZER = "no tokenizer"
@@ -26,6 +27,7 @@ class RenderRequest:
     One row may take `row_seconds` of computing and `row_bytes` of memory. If `is_checked`, the
     rows are checked, and compared with the `training_rows`, if they are those of a validation file.
     `invocation` are the tokens from which on the job's adapter acts; it acts on all tokens if there are none.
+    `reads_images` says whether the base model has a tower for images.
     """
 
     param: str
@@ -40,6 +42,7 @@ class RenderRequest:
     is_checked: bool = False
     training_rows: RowsOfFile | None = None
     invocation: Sequence[int] = ()
+    reads_images: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,9 @@ class PrepareRequest:
 
 @dataclass(frozen=True)
 class Rendered:
-    """The result. The two files of the row store follow it.
+    """The result. The two files of the row store follow it, and then the images, each as a `ReadImage`.
 
+    `images` is their number, and `image_vectors` how many vectors the model's tower makes of them.
     `fingerprint` is that of the job with these rows. `warnings` are sentences for the client, each with data
     for programs. If the rows were checked, `findings` say what was found, and `checked_rows` are those of the
     training file.
@@ -72,6 +76,16 @@ class Rendered:
     warnings: list[tuple[str, dict[str, Any]]]
     findings: list[DataFinding] = field(default_factory=list)
     checked_rows: RowsOfFile | None = None
+    images: int = 0
+    image_vectors: int = 0
+
+
+@dataclass(frozen=True)
+class ReadImage:
+    """An image of the file: the number of its first vector, and the arguments of the model's tower."""
+
+    first: int
+    arrays: Arrays
 
 
 @dataclass(frozen=True)

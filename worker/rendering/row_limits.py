@@ -5,14 +5,13 @@ an endless text, and a tokenizer's pattern may take longer than anybody lives. A
 pattern.
 """
 
-import resource
 import signal
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
 from core.errors import JobError
+from worker.process.limits import limit_memory, limit_time, unlimit_time
 
 # Python gets no signal while native code runs. Then the system ends the process, a little later.
 NATIVE_SECONDS = 5
@@ -53,7 +52,7 @@ def timed(
         limit_time(seconds + NATIVE_SECONDS)
         yield at, content
     signal.setitimer(signal.ITIMER_PROF, 0)
-    _limit(resource.RLIMIT_CPU, resource.RLIM_INFINITY)
+    unlimit_time()
 
 
 def refusal_of_row(code: str, line: int, reason: str, param: str | None) -> JobError:
@@ -63,36 +62,3 @@ def refusal_of_row(code: str, line: int, reason: str, param: str | None) -> JobE
     """
     message = f"Line {line}: {reason}" if param else reason[:1].upper() + reason[1:]
     return JobError(code, message, param)
-
-
-def limit_time(more_seconds: int) -> None:
-    """Let the system end this process once it has computed for so many seconds more.
-
-    The system then writes no core file: it would hold the texts of clients.
-    """
-    _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_CPU, _computed() + more_seconds)
-
-
-def limit_memory(more_bytes: int) -> None:
-    """Let this process have at most `more_bytes` in addition to what it has. Then MemoryError is raised."""
-    _limit(resource.RLIMIT_DATA, _data_bytes() + more_bytes)
-
-
-def _limit(kind: int, value: int) -> None:
-    """Set the limit of this process, as far as it may be set."""
-    _, most = resource.getrlimit(kind)
-    if most != resource.RLIM_INFINITY:
-        value = most if value == resource.RLIM_INFINITY else min(value, most)
-    resource.setrlimit(kind, (value, most))
-
-
-def _computed() -> int:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return int(usage.ru_utime + usage.ru_stime) + 1
-
-
-def _data_bytes() -> int:
-    """Return the bytes of this process that RLIMIT_DATA counts."""
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(status.partition("VmData:")[2].split()[0])

@@ -4,6 +4,7 @@ Servers give templates the same form (`worker/server/answering/prompts.py`): a m
 trained.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from core.datasets.chat_rules import content_text
@@ -12,6 +13,7 @@ from core.datasets.kinds import Kind
 from core.datasets.template_needs import missing_needs, needs_of, needs_served
 from core.datasets.tool_rules import parsed_arguments, tools_of
 from core.errors import JobError
+from worker.rendering.images import ConversationImages
 
 Message = dict[str, Any]
 
@@ -21,41 +23,59 @@ TOOL_KEYS = ("name", "description", "parameters", "strict")
 class RowTemplate:
     """Renders conversations of one row, and turns their texts into tokens."""
 
-    def __init__(self, tokenizer: Any, row: dict[str, Any]) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: Any, row: dict[str, Any], images: ConversationImages | None = None) -> None:
+        """`images` are those of the conversation that is rendered."""
+        self._tokenizer, self._images = tokenizer, images
         self._tools = [_tool(each) for each in tools_of(row)] or None
 
+    def plain(self, messages: Iterable[Message]) -> list[Message]:
+        """Return messages as the template expects them."""
+        return [plain(message, in_parts=self._images is not None) for message in messages]
+
     def __call__(self, text: str, **options: Any) -> Any:
-        return self._tokenizer(text, **options)
+        encoded = self._tokenizer(text, **options)
+        if self._images is not None:
+            encoded["input_ids"] = self._images.numbered(encoded["input_ids"])
+        return encoded
 
     def apply_chat_template(self, messages: list[Message], **options: Any) -> Any:
-        return self._tokenizer.apply_chat_template(messages, tools=self._tools, **options)
+        text = self._tokenizer.apply_chat_template(messages, tools=self._tools, **options)
+        return text if self._images is None else self._images.expanded(text, messages)
 
 
-def template_for(
-    tokenizer: Any, row: dict[str, Any], kind: Kind, line: int, param: str | None
-) -> RowTemplate:
-    """Return the template for one row. Raises JobError if it has no place for a part of it."""
+def refuse_missing_places(
+    tokenizer: Any, row: dict[str, Any], kind: Kind, line: int, param: str | None, reads_images: bool
+) -> None:
+    """Raise JobError if the template has no place for a part of the row."""
     needs = needs_of(row, kind)
     if needs:
-        refusal = missing_needs(dict.fromkeys(needs, line), needs_served(tokenizer.chat_template), param)
+        served = {*needs_served(tokenizer.chat_template)} - {"images"} | (
+            {"images"} if reads_images else set()
+        )
+        refusal = missing_needs(dict.fromkeys(needs, line), served, param)
         if refusal is not None:
             raise JobError(*refusal, param)
-    return RowTemplate(tokenizer, row)
 
 
-def plain(message: Message) -> Message:
+def plain(message: Message, in_parts: bool = False) -> Message:
     """Return a message as templates expect it.
 
-    Its content is a text, `developer` is `system`, keys without a value are left out, and the arguments of
-    calls are objects: templates write them as JSON themselves.
+    Its content is a text, or a list of parts. `developer` is `system`, keys without a value are left out, and
+    the arguments of calls are objects: templates write them as JSON themselves.
     """
     kept = {key: value for key, value in message.items() if value not in ABSENT}
     kept["role"] = "system" if message["role"] == "developer" else message["role"]
-    kept["content"] = content_text(message.get("content"))
+    content = message.get("content")
+    kept["content"] = _parts(content) if in_parts else content_text(content)
     if "tool_calls" in kept:
         kept["tool_calls"] = [_call(call) for call in kept["tool_calls"]]
     return kept
+
+
+def _parts(content: Any) -> list[dict[str, str]]:
+    """Return a content as the parts that templates of models with images expect."""
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
+    return [{"type": "text", "text": part["text"]} if "text" in part else {"type": "image"} for part in parts]
 
 
 def _call(call: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from core.errors import JobError
 from core.storage.object_store import ObjectStore
 from core.tables import File
 from worker.rendering.disk_space import require_disk_space
-from worker.rows.row_store import nameless_file
+from worker.rows.nameless_file import nameless_file
 
 
 def fetch(

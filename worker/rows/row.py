@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from worker.rows.image_store import ImageStore
+
 
 @dataclass(frozen=True)
 class Row:
@@ -22,6 +24,8 @@ class Row:
     desirable: bool = True
     acts_from: int = 0
     """The first token on which the adapter acts. An adapter that is never invoked acts from the end on"""
+    images: ImageStore | None = None
+    """The vectors of the tokens that stand for images, if there are any"""
 
     @property
     def supervised(self) -> int:

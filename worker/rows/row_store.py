@@ -18,13 +18,14 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from struct import Struct
-from tempfile import TemporaryFile
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from worker.rows.image_store import ImageStore
 from worker.rows.invocation import invoked_at
+from worker.rows.nameless_file import nameless_file
 from worker.rows.row import Row
 
 # Line, position in the values file, number of tokens, has weights, is desirable, first token with the adapter
@@ -62,6 +63,8 @@ class RowStore(Sequence[Row]):
         """Take over the two files. `close` closes them, or the end of this object if nobody calls it."""
         self.files = entries, values
         self.summary = summary
+        self.images: ImageStore | None = None
+        """The vectors of the rows' images, once they are known"""
         for file in self.files:
             weakref.finalize(self, file.close)
 
@@ -102,17 +105,11 @@ class RowStore(Sequence[Row]):
         learnt_L = stored_L < 0
         weights_L = np.frombuffer(content, WEIGHT, length, size).copy() if weighted else None
         tokens_L = np.where(learnt_L, ~stored_L, stored_L)
-        return Row(line, tokens_L, learnt_L, weights_L, desirable, acts_from)
+        return Row(line, tokens_L, learnt_L, weights_L, desirable, acts_from, self.images)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Send the content: the other processes of a group may be on other machines."""
         return _received, (*map(_content, self.files), self.summary)
-
-
-def nameless_file(folder: Path | None) -> FileIO:
-    """Return a new file that has no name. It is gone once no process has it open."""
-    with TemporaryFile(dir=folder, buffering=0) as file:
-        return FileIO(os.dup(file.fileno()), "rb+")
 
 
 def store_rows(rows: Iterable[Row], folder: Path | None = None, invocation: Sequence[int] = ()) -> RowStore:

@@ -76,7 +76,7 @@ class Previews:
     def _found(self, order: PreviewOrder, until: Until) -> Found:
         """Return the wanted rows of the file. Raises InvalidRequest, also if finding them takes too long."""
         most_bytes = max(order.bytes, self._settings.max_file_bytes)
-        request = FindRequest(tuple(order.lines), order.kind, most_bytes, self._settings.max_row_bytes)
+        request = FindRequest(tuple(order.lines), order.kind, most_bytes, self._settings.longest_row_bytes)
         return find_rows(self._renderer, _stored(self._store, order), request, until)
 
     def _shown(

@@ -44,7 +44,7 @@ def suspended(api: Api, tenant: Tenant) -> psutil.Process:
 
 
 def busy(api: Api) -> bool:
-    return bool(api.app.state.grader_processes._running)
+    return bool(api.app.state.grader_processes.apart.running)
 
 
 def test_no_process_starts_before_a_grader_is_run(other: Api, alice: Tenant) -> None:
@@ -99,7 +99,7 @@ import os
 from core.graders import grader_process
 from core.errors import InvalidRequest
 from core.graders.python.sandbox import Sandbox
-grader_process.limit_process(Sandbox())
+grader_process.prepared(Sandbox())
 assert not os.environ, os.environ
 def takes_much(*_): return bytearray(2 * grader_process.MEMORY)
 grader_process.grade = takes_much

@@ -51,7 +51,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> ResidentBase:
     folder = tmp_path_factory.mktemp("model")
     save_model(tiny_llama(), folder, text)
     entry = SimpleNamespace(id="tiny", revision="1", quantization=None)
-    facts = {"source_sha256": "a hash", "dtype": torch.float32, "compute": None}
+    facts = {"source_sha256": "a hash", "dtype": torch.float32, "compute": None, "tower": None}
     return cast(ResidentBase, SimpleNamespace(folder=folder, entry=entry, **facts))
 
 
@@ -401,7 +401,7 @@ import sys, time
 from pathlib import Path
 from worker.rendering.render_request import RenderRequest
 from worker.rendering.renderer import Renderer
-from worker.rows.row_store import nameless_file
+from worker.rows.nameless_file import nameless_file
 
 content, folder, renderer = nameless_file(None), Path(sys.argv[1]), Renderer()
 content.write(sys.stdin.buffer.read())

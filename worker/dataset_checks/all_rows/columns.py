@@ -47,7 +47,7 @@ class Columns:
         self._subjects.append(row.subject)
         self._verdicts.append(row.verdict)
         compared = " ".join(text for _, role, text in row.texts if role in LEARNT_ROLES)
-        self._signatures += signature(compared)
+        self._signatures += signature(compared, row.images)
         self._measured.append(False)
 
     def measure(self, index: int, lengths: RowLengths) -> None:

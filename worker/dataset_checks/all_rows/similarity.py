@@ -29,10 +29,14 @@ Hashes = NDArray[np.int64]
 Rows = NDArray[np.int32]  # positions of rows, and other small numbers: half the memory of numpy's own
 
 
-def signature(text: str) -> bytes:
-    """Return the signature of a text, of VALUES bytes."""
+def signature(text: str, images: int | None = None) -> bytes:
+    """Return the signature of a text, of VALUES bytes.
+
+    Texts about other images are not similar: then no word pair with the images' hash is the same.
+    """
     values = RMinHash(num_perm=VALUES, seed=SEED)
-    values.update(_shingles(text.lower()))
+    shingles = _shingles(text.lower())
+    values.update(shingles if images is None else [f"{images} {each}" for each in shingles])
     return array("I", values.digest()).tobytes()[::4]
 
 

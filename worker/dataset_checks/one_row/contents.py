@@ -8,6 +8,7 @@ import msgspec
 from core.datasets.chat_rules import content_text
 from core.datasets.common_rules import unknown_keys
 from core.datasets.conversations import conversations
+from core.datasets.images import images_of
 from core.datasets.kinds import CHAT_KEYS, Kind
 from core.datasets.labelled_rules import labelled
 from core.datasets.preference_rules import pair
@@ -28,10 +29,11 @@ class Text(NamedTuple):
 class Contents(NamedTuple):
     """A row as the check compares it.
 
-    `exact` is equal for rows with equal texts, tools and weights; of prompts, the other keys are equal, too.
-    Rows with an equal `subject` answer the same question, and contradict each other if their `verdict`
-    differs. The hashes are Python's: they mean nothing in another process. A prompt has no `answer`.
-    `prompt_bytes` and `bytes` measure the texts in UTF-8 before the answers, and in all.
+    `exact` is equal for rows with equal texts, images, tools and weights; of prompts, the other keys are
+    equal, too. Rows with an equal `subject` answer the same question, and contradict each other if their
+    `verdict` differs. `images` is a hash of the images, and None without any. The hashes are Python's: they
+    mean nothing in another process. A prompt has no `answer`. `prompt_bytes` and `bytes` measure the texts in
+    UTF-8 before the answers, and in all.
     """
 
     texts: list[Text]
@@ -42,15 +44,21 @@ class Contents(NamedTuple):
     prompt_bytes: int
     bytes: int
     messages: int
+    images: int | None = None
 
 
 def contents_of(row: dict[str, Any], kind: Kind) -> Contents:
     """Return the contents of a row that `RowCheck` has no finding on."""
     found, tools = _texts_of(row, kind), tools_of(row)
-    if not tools:
+    urls = tuple(url for _, url in images_of(row, kind))
+    if not tools and not urls:
         return found
-    offered = _ordered(tools)  # part of the prompt
-    return found._replace(exact=hash((found.exact, offered)), subject=hash((found.subject, offered)))
+    beside = _ordered(tools), urls  # parts of the prompt
+    return found._replace(
+        exact=hash((found.exact, beside)),
+        subject=hash((found.subject, beside)),
+        images=hash(urls) if urls else None,
+    )
 
 
 def _ordered(value: Any) -> bytes:

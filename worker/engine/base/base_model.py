@@ -22,6 +22,7 @@ from worker.engine.base.copied_weights import copy_of
 from worker.engine.base.joining_trial import can_join
 from worker.engine.base.loading import declared_dtype, load_model, source_dtype
 from worker.engine.base.model_shape import shape_of
+from worker.engine.base.tower_trial import tower_of
 from worker.engine.batch.lanes import Lanes, lanes_for
 from worker.engine.decoders.fast import Decoder
 from worker.engine.decoders.portable import linear_layers
@@ -79,6 +80,8 @@ class ResidentBase:
         self.decoder, self.why_not_faster = choose_decoder(
             self.model, entry.max_length, sharded, save_in_bf16
         )
+        self.tower = None if sharded else tower_of(self.model, self.decoder, folder)
+        """What sees images; None if the base model reads none"""
         if self.why_not_faster:
             log.info("slower_path", model=entry.id, path=self.decoder.path, reason=self.why_not_faster)
         fast = self.decoder if isinstance(self.decoder, Decoder) else None

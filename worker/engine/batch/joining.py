@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from worker.engine.batch.grouping import Group, evenly_filled, group_tokens
+from worker.engine.batch.images import is_image
 from worker.engine.batch.micro_batch import TILE, MicroBatch
 
 
@@ -61,8 +62,9 @@ def joined(members: Sequence[MicroBatch]) -> MicroBatch:
     starts = list(zip(members, [0, *ends], strict=False))
     drops = any(member.dropout_seeds_T is not None for member in members)
     partly = any(member.acting_T is not None for member in members)
+    images = [member.images_ID for member in members if member.images_ID is not None]
     return MicroBatch(
-        tokens_T=torch.cat([member.tokens_T for member in members]),
+        tokens_T=torch.cat(list(_tokens(members))),
         positions_T=torch.cat([member.positions_T for member in members]),
         segments=(),
         adapter_tokens={
@@ -76,6 +78,7 @@ def joined(members: Sequence[MicroBatch]) -> MicroBatch:
         rows_S=torch.cat([filled_up(member.rows_S) for member in members]),
         dropout_seeds_T=torch.cat([_seeds(member) for member in members]) if drops else None,
         acting_T=torch.cat([_acting(member) for member in members]) if partly else None,
+        images_ID=torch.cat(images) if images else None,
         members=tuple(members),
     )
 
@@ -97,6 +100,17 @@ def with_whole_tiles(positions_S: Tensor) -> Tensor:
 def filled_up(values_S: Tensor) -> Tensor:
     """Fill the values of supervised tokens up to a multiple of TILE with zeros."""
     return F.pad(values_S, (0, -len(values_S) % TILE))
+
+
+def _tokens(members: Sequence[MicroBatch]) -> Iterator[Tensor]:
+    """Yield the tokens of each member. The vectors of its images follow those of the members before it."""
+    before = 0
+    for member in members:
+        if member.images_ID is None:
+            yield member.tokens_T
+        else:
+            yield torch.where(is_image(member.tokens_T), member.tokens_T + before, member.tokens_T)
+            before += len(member.images_ID)
 
 
 def _seeds(member: MicroBatch) -> Tensor:

@@ -50,8 +50,9 @@ class MicroBatch:
     that share it learn a label there. `rows_S` are the numbers of the rows, counted through all jobs.
     `message_weights_S` is None if all messages weigh 1. `dropout_seeds_T` are the seeds of
     `dropout.token_seeds`, or None if no job drops inputs. `acting_T` says which tokens their adapters act on,
-    or is None if they act on all. `host_supervised_S` are the values of
-    `supervised_S` in the host's memory, so that nobody waits for a GPU to know them; None on a CPU.
+    or is None if they act on all. `images_ID` has the vectors of the tokens that stand for images: its row i
+    is that of the token FIRST_IMAGE_TOKEN + i. `host_supervised_S` are the values of `supervised_S` in the
+    host's memory, so that nobody waits for a GPU to know them; None on a CPU.
 
     With a `lane`, the object is the lane's part of a micro-batch, with the tokens of the lane's own span. Its
     segments are still spans of the whole axis, and a prefix may lie in another lane's part. All other indices
@@ -72,6 +73,7 @@ class MicroBatch:
     message_weights_S: Tensor | None = None
     dropout_seeds_T: Tensor | None = None
     acting_T: Tensor | None = None
+    images_ID: Tensor | None = None
     lane: Lane | None = None
     members: Sequence["MicroBatch"] = ()
     host_supervised_S: Tensor | None = None

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from worker.engine.batch.dropout import token_seeds
 from worker.engine.batch.grouping import Group, JobRows, Placed, groups_of, numbered
+from worker.engine.batch.images import ImageVectors
 from worker.engine.batch.micro_batch import MicroBatch, Segment, Span
 from worker.engine.device.transfer import on_device
 
@@ -47,6 +48,7 @@ class _Axis:
     seeds: list[NDArray[np.int32]] = field(default_factory=list)
     drops: bool = False
     acting: list[NDArray[np.bool_]] = field(default_factory=list)
+    images: ImageVectors = field(default_factory=ImageVectors)
 
     def add_segment(self, placed: Placed, end_in_row: int, prefix: tuple[Span, ...]) -> Span:
         """Append the row's tokens from the end of `prefix` up to `end_in_row`. They see the prefix."""
@@ -57,7 +59,7 @@ class _Axis:
         tokens_L = placed.row.tokens_L[own]
         start, end = self.length, self.length + len(tokens_L)
         self.segments.append(Segment(start, end, prefix))
-        self.tokens.append(tokens_L)
+        self.tokens.append(self.images.add(tokens_L, placed.row.images))
         self.positions.append(np.arange(position, position + len(tokens_L)))
         self.length = end
         return start, end
@@ -109,6 +111,7 @@ class _Axis:
             message_weights_S=sent(np.concatenate(self.message_weights)[order]) if self.weighted else None,
             dropout_seeds_T=sent(np.concatenate(self.seeds)) if self.drops else None,
             acting_T=None if acting.all() else sent(acting),
+            images_ID=self.images.on(device),
             host_supervised_S=None if device.type == "cpu" else indices_S,
         )
 

@@ -16,6 +16,7 @@ from torch.distributed.fsdp import FSDPModule
 from transformers.pytorch_utils import Conv1D
 
 from core.estimates.memory_plan import Recompute
+from worker.engine.batch.images import with_images, words_of
 from worker.engine.batch.micro_batch import MicroBatch, Segment
 from worker.engine.decoders.adapters_on_axis import AdaptersOnAxis
 from worker.engine.decoders.head import Head
@@ -90,6 +91,13 @@ class _TransformersDecoder:
             hidden_TD: Tensor = self._body(**inputs, use_cache=False).last_hidden_state[0]
         return hidden_TD
 
+    def _inputs(self, tokens_T: Tensor, images_ID: Tensor | None) -> dict[str, Tensor]:
+        """Return the arguments by which the text model takes words and images."""
+        if images_ID is None:
+            return {"input_ids": tokens_T[None]}
+        embedding: Any = self._body.get_input_embeddings()  # type: ignore[operator]
+        return {"inputs_embeds": with_images(embedding(words_of(tokens_T)), tokens_T, images_ID)[None]}
+
     def _is_left_out(self, name: str) -> bool:
         """Return whether a linear layer is part of a router, or one on which PEFT puts no LoRA."""
         config: Any = self._model.config
@@ -114,15 +122,18 @@ class PortableDecoder(_TransformersDecoder):
             AdaptersOnAxis.of(batch, adapters, self._ops.drop),
             recompute,
             partial(attending_in, layout, self._ops.attend),
-            input_ids=batch.tokens_T[None],
+            **self._inputs(batch.tokens_T, batch.images_ID),
             position_ids=batch.positions_T[None],
         )
         return self.head.scaled(hidden_TD.index_select(0, batch.supervised_S))
 
-    def step(self, tokens_T: Tensor, positions_T: Tensor, layout: StepLayout) -> Tensor:
+    def step(
+        self, tokens_T: Tensor, positions_T: Tensor, layout: StepLayout, images_ID: Tensor | None = None
+    ) -> Tensor:
         """Return the final hidden states [T, D] of texts that go on where their last steps have ended."""
+        inputs = self._inputs(tokens_T, images_ID)
         with attending_in(layout, attend_in_slots):
-            out: Any = self._body(input_ids=tokens_T[None], position_ids=positions_T[None], use_cache=False)
+            out: Any = self._body(**inputs, position_ids=positions_T[None], use_cache=False)
         hidden_TD: Tensor = out.last_hidden_state[0]
         return hidden_TD
 
@@ -171,7 +182,8 @@ class PlainDecoder(_TransformersDecoder):
             dropout_seeds_L = None if batch.dropout_seeds_T is None else batch.dropout_seeds_T[axis_L]
             acting_L = None if batch.acting_T is None else batch.acting_T[axis_L]
             on_axis = AdaptersOnAxis(all_tokens, adapters, dropout_seeds_L, self._ops.drop, acting_L)
-            rows.append(self._run(on_axis, recompute, nullcontext, input_ids=batch.tokens_T[axis_L][None]))
+            inputs = self._inputs(batch.tokens_T[axis_L], batch.images_ID)
+            rows.append(self._run(on_axis, recompute, nullcontext, **inputs))
             order_T[axis_L] = torch.arange(start, start + len(axis_L), device=order_T.device)
             start += len(axis_L)
         return self.head.scaled(torch.cat(rows).index_select(0, order_T[batch.supervised_S]))

@@ -12,6 +12,7 @@ from worker.engine.adapters.adapter import Adapter
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.sampler.in_training import Asked, pieces_in_training
 from worker.engine.sampler.requests import Piece, Sampling
+from worker.rows.image_store import words_among
 from worker.rows.row import Row
 
 Tokens = Sequence[int]
@@ -48,7 +49,9 @@ def generate_answers(
     """
     most = max_new_tokens + 1  # the token that ends an answer is none of the answer's own
     sampling = Sampling(most, temperature=0, stop_tokens=_learnt_ends(base, rows))
-    asked = [Asked(row.tokens_L[: answer_span(row).start].tolist(), sampling) for row in rows]
+    asked = [
+        Asked(row.tokens_L[: answer_span(row).start].tolist(), sampling, images=row.images) for row in rows
+    ]
     tokens: list[list[int]] = [[] for _ in rows]
     ends: dict[int, Piece] = {}
     for number, piece in pieces_in_training(base, adapter, asked, max_tokens, abandon):
@@ -71,7 +74,7 @@ def answer_span(row: Row) -> slice:
 
 def _answer(base: ResidentBase, row: Row, tokens: Tokens, end: Piece) -> Answer:
     def text(part: Tokens) -> str:
-        return str(base.tokenizer.decode(part, skip_special_tokens=True)).strip()
+        return str(base.tokenizer.decode(words_among(part), skip_special_tokens=True)).strip()
 
     expected = answer_span(row)
     return Answer(

@@ -15,6 +15,7 @@ from torch import Tensor
 from worker.engine.kernels.loss import log_totals
 from worker.engine.sampler.grammars import GrammarFailed, GrammarState
 from worker.engine.sampler.requests import Sampling, TokenChoice
+from worker.rows.image_store import words_among
 
 LEAST_TEMPERATURE = 1e-5  # vLLM's: below it, logits divided by the temperature may be infinite
 FIRST_CANDIDATES = 256  # enough for the top_p of most tokens; sorting all words takes milliseconds
@@ -31,7 +32,7 @@ class Chooser:
         grammar: GrammarState | None,
     ) -> None:
         self._sampling, self._end_tokens, self.grammar = sampling, end_tokens, grammar
-        self._in_prompt = set(prompt) if sampling.repetition_penalty != 1 else set()
+        self._in_prompt = set(words_among(prompt)) if sampling.repetition_penalty != 1 else set()
         self._counts: Counter[int] = Counter()
         self._made = 0
         self.was_forced = False

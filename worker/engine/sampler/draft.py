@@ -6,6 +6,8 @@ They are looked up in the prompt and the answer so far, and in the answer that t
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from worker.rows.image_store import FIRST_IMAGE_TOKEN
+
 LONGEST_DRAFT = 16  # tokens
 LONGEST_MATCH = 4
 LOOKED_AT = 8192  # the last tokens of a text: a look-up takes some microseconds
@@ -13,6 +15,7 @@ LOOKED_AT = 8192  # the last tokens of a text: a look-up takes some microseconds
 # calculations and plain text
 CHANCES = (0.3, 0.5, 0.65, 0.75)
 WEIGHT = 4.0  # of these chances: so many guesses of the answer's own count as much
+IMAGE = chr(0x10FFFF)  # no token's character: stands for a part of an image, which no answer has
 KEPT = 0.95  # of the weight of what was learnt, at each guess
 
 
@@ -94,6 +97,7 @@ class Lookup:
                 return
 
     def _found(self, followed: str, matched: int, is_predicted: bool) -> None:
+        followed, _, _ = followed.partition(IMAGE)
         self._guess, self._matched = followed[:LONGEST_DRAFT], matched
         self.is_predicted = is_predicted
 
@@ -103,4 +107,4 @@ class Lookup:
 
 
 def _characters(tokens: Sequence[int]) -> str:
-    return "".join(map(chr, tokens))
+    return "".join(IMAGE if token >= FIRST_IMAGE_TOKEN else chr(token) for token in tokens)

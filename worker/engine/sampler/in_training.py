@@ -20,6 +20,7 @@ from worker.engine.sampler.fast.computation import FastComputation, cache_bytes_
 from worker.engine.sampler.requests import GenerationRequest, Grammar, Piece, RequestRefused, Sampling
 from worker.engine.sampler.sampler import Limits, Sampler
 from worker.engine.step.passes import Abandoned
+from worker.rows.image_store import ImageStore
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Asked:
     prompt: Sequence[int]
     sampling: Sampling
     grammar: Grammar | None = None
+    images: ImageStore | None = None
+    """The vectors of the prompt's tokens that stand for images"""
 
 
 def pieces_in_training(
@@ -49,7 +52,9 @@ def pieces_in_training(
     sampler = Sampler(base, _limits(base, adapter, longest, max_tokens))
     served, in_place = _served(base, adapter)
     for number, each in enumerate(asked):
-        request = GenerationRequest(str(number), each.prompt, each.sampling, served, each.grammar)
+        request = GenerationRequest(
+            str(number), each.prompt, each.sampling, served, each.grammar, images=each.images
+        )
         try:
             sampler.submit(request)
         except RequestRefused as error:

@@ -7,6 +7,7 @@ from typing import Literal
 from core.errors import TuneryError
 from worker.engine.sampler.adapters.served import ServedAdapter
 from worker.engine.sampler.draft import Drafted
+from worker.rows.image_store import ImageStore
 
 FinishReason = Literal["stop", "length", "error"]
 GrammarKind = Literal["json_object", "json_schema", "regex", "lark"]
@@ -73,7 +74,8 @@ class GenerationRequest:
     with seeds of their own: they share the computation of the prompt. The caller keeps `adapter` pinned
     (`AdapterCache.acquire`) until the last piece has come. Projects get equal shares of the computation, and
     nothing that was computed for one is used for another. `prediction` is what the answer may be: it changes
-    only the time that the answer takes, up to rounding in bf16.
+    only the time that the answer takes, up to rounding in bf16. `images` has the vectors of the prompt's
+    tokens that stand for images.
     """
 
     id: str
@@ -83,6 +85,7 @@ class GenerationRequest:
     grammar: Grammar | None = None
     project: str = ""
     prediction: Sequence[int] = ()
+    images: ImageStore | None = None
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from worker.engine.adapters.adapter import Adapter
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.sampler.in_training import Asked, pieces_in_training
 from worker.engine.sampler.requests import Grammar, Piece, Sampling
+from worker.rows.image_store import ImageStore
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,15 @@ def turn_of(
     number: int,
     turn: int = 0,
     used: int = 0,
+    images: ImageStore | None = None,
 ) -> Turn:
     """Return a turn of the answer with this number. Answers to a prompt and their turns count from 0.
 
-    `used` are the tokens that the answer has before the turn.
+    `used` are the tokens that the answer has before the turn, and `images` the vectors of the prompt's.
     """
     seed = answer_seed(generation.seed, line, number, turn)
     sampling = Sampling(generation.max_tokens - used, logprobs=True, seed=seed)
-    return Turn(line, before_L, Asked(before_L.tolist(), sampling, generation.grammar))
+    return Turn(line, before_L, Asked(before_L.tolist(), sampling, generation.grammar, images))
 
 
 @dataclass(frozen=True)

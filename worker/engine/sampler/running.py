@@ -10,6 +10,7 @@ from worker.engine.sampler.chooser import Chooser
 from worker.engine.sampler.draft import LONGEST_DRAFT, NO_DRAFT, Draft, Lookup
 from worker.engine.sampler.requests import GenerationRequest, TokenChoice
 from worker.engine.sampler.texts import GrowingText
+from worker.rows.image_store import FIRST_IMAGE_TOKEN
 from worker.rows.invocation import invoked_at
 
 NEVER = 1 << 62  # the position of a token that no text has
@@ -94,6 +95,11 @@ class Chunk:
     @property
     def tokens(self) -> list[int]:
         return [*self.running.tokens[self.start : self.stop], *self.draft.tokens]
+
+    @property
+    def has_images(self) -> bool:
+        """Whether one of the tokens stands for a part of an image."""
+        return self.running.request.images is not None and max(self.tokens) >= FIRST_IMAGE_TOKEN
 
     @property
     def known_stop(self) -> int:

@@ -9,6 +9,7 @@ from collections import deque
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import torch
 from peft import PeftModel, PeftType
 from torch import Tensor
@@ -16,6 +17,7 @@ from transformers import DynamicCache
 
 from worker.engine.adapters.modules.own_tree import tree_with_own_config
 from worker.engine.base.base_model import ResidentBase
+from worker.engine.batch.images import ImageVectors, with_images, words_of
 from worker.engine.sampler.isolation import Failed, each
 from worker.engine.sampler.places import Places
 from worker.engine.sampler.running import Chunk, Computed, Running
@@ -99,18 +101,23 @@ class SlowComputation:
 
     def _compute(self, chunk: Chunk) -> Computed:
         one = chunk.running
-        tokens = torch.tensor([one.tokens[chunk.start : chunk.stop]], device=self._base.device)
+        images = ImageVectors()
+        of_axis = images.add(np.array(one.tokens[chunk.start : chunk.stop], np.int32), one.request.images)
+        tokens = torch.tensor(of_axis, dtype=torch.long, device=self._base.device)[None]
         keep = tokens.shape[1] if one.wants_prompt_logprobs else 1
-        out = self._forward(one, tokens, keep)
+        out = self._forward(one, tokens, images.on(self._base.device), keep)
         self._caches[one] = out[self._cache_name]
         one.computed = chunk.stop
         return Computed(chunk, out.logits[0, -keep:].float())
 
-    def _forward(self, one: Running, tokens: Tensor, keep: int) -> Any:
+    def _forward(self, one: Running, tokens: Tensor, images_ID: Tensor | None, keep: int) -> Any:
         """Run the model on the tokens behind the request's cache."""
         adapter = one.request.adapter
         model = adapter.model if adapter else self._plain_model()
         cache, inputs = self._caches.get(one), {"input_ids": tokens}
+        if images_ID is not None:
+            embedded_TD = model.get_input_embeddings()(words_of(tokens[0]))
+            inputs = {"inputs_embeds": with_images(embedded_TD, tokens[0], images_ID)[None]}
         if isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning:
             if cache is None:
                 cache, inputs = _behind_virtual_tokens(model, tokens)

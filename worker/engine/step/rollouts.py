@@ -55,6 +55,7 @@ class StepRollouts:
             tokens_L,
             learnt_L,
             acts_from=prompt.acts_from,
+            images=prompt.images,
             logprobs_L=np.zeros(len(tokens_L), dtype=np.float32),
             advantages_L=np.where(learnt_L, -1.0 if number % 2 else 1.0, 0.0),
         )

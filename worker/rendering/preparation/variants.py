@@ -6,7 +6,6 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from core.datasets.chat_rules import content_text
 from core.datasets.conversations import INPUT, conversations
 from core.datasets.kinds import Kind
 from core.datasets.preference_rules import pair
@@ -47,14 +46,23 @@ class Variants:
         role = message["role"]
         if role != "user" and role not in SYSTEM_ROLES:
             return message
-        before = text = content_text(message["content"])
+        content = message["content"]
+        if isinstance(content, str):
+            return {**message, "content": self._varied_text(content, role, draw)}
+        parts = [
+            {**part, "text": self._varied_text(part["text"], role, draw)} if "text" in part else part
+            for part in content
+        ]
+        return {**message, "content": parts}
+
+    def _varied_text(self, text: str, role: str, draw: random.Random) -> str:
         if self._asked.label_order:
             text = self._labels.backwards(text)
-        if role == "user":
-            case = draw.choice(CASES) if self._asked.user_case else str
-            noise = self._asked.typing_noise
-            text = self._labels.outside(text, lambda part: case(with_typing_mistakes(part, noise, draw)))
-        return message if text == before else {**message, "content": text}
+        if role != "user":
+            return text
+        case = draw.choice(CASES) if self._asked.user_case else str
+        noise = self._asked.typing_noise
+        return self._labels.outside(text, lambda part: case(with_typing_mistakes(part, noise, draw)))
 
 
 def _with_prompt(row: Row, kind: Kind, vary: Callable[[Messages], Messages]) -> Row:

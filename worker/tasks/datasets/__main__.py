@@ -4,7 +4,7 @@ import ctypes
 from pathlib import Path
 from typing import Any
 
-from worker.rendering.row_limits import limit_memory
+from worker.process.limits import limit_memory
 from worker.tasks.datasets.checking import check_file
 from worker.tasks.datasets.converting import convert_file
 from worker.tasks.frame.process import Do, run_task

@@ -41,7 +41,7 @@ def open_rows(work: Work, file: File, phase: Phase, most_rows: int, param: str =
 
     Raises JobError, also while the rows are read.
     """
-    chunks, most_of_row = chunks_of(work, file, phase, param), work.settings.max_row_bytes
+    chunks, most_of_row = chunks_of(work, file, phase, param), work.settings.longest_row_bytes
     try:
         dataset = open_dataset(chunks, most_bytes(work, file), most_of_row)
     except Unreadable as error:

@@ -14,8 +14,8 @@ from core.errors import JobError
 from core.imports import Format
 from worker.adapter_files.folder import CARD, write_manifest, write_tokenizer
 from worker.process.faults import disk_fault
+from worker.process.limits import limit_memory
 from worker.process.stop_requests import at_end_of_worker
-from worker.rendering.row_limits import limit_memory
 from worker.tasks.importing import archive
 from worker.tasks.importing.factors import LoraFactors, check_fit
 from worker.tasks.importing.layers import Layers

@@ -10,6 +10,7 @@ import structlog
 
 from core.datasets.chat_rules import content_text
 from core.datasets.common_rules import PLAIN_ROLES
+from core.datasets.images import image_parts
 from core.datasets.kinds import kind_of
 from core.datasets.labelled_rules import labelled
 from core.datasets.preference_rules import pair
@@ -138,7 +139,8 @@ def _prompt_of(row: dict[str, Any]) -> Messages | None:
         last = max((at for at, each in enumerate(messages) if each["role"] == "assistant"), default=0)
         messages = messages[:last]
     if row.get("tools") or any(
-        each["role"] not in PLAIN_ROLES or not each.get("content") for each in messages
+        each["role"] not in PLAIN_ROLES or not each.get("content") or any(image_parts(each))
+        for each in messages
     ):
         return None
     return [{"role": _role(each["role"]), "content": content_text(each["content"])} for each in messages]

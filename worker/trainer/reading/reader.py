@@ -22,6 +22,7 @@ from core.jobs import lifecycle, token_counts
 from core.jobs.lifecycle import READING_DATA
 from core.jobs.spec import JobSpec
 from core.methods.low_rank import invocation_of
+from core.objectives.distillation import Distillation
 from core.objectives.registry import OBJECTIVES
 from core.settings import Settings
 from core.storage.object_store import ObjectStore
@@ -35,8 +36,10 @@ from worker.rendering.preparation.preparing import Prepared
 from worker.rendering.render_request import PrepareRequest, Rendered, RenderRequest
 from worker.rendering.renderer import Renderer
 from worker.rendering.stored_file import fetch
+from worker.rows.image_store import ImageStore
 from worker.rows.row import Row
 from worker.rows.row_store import RowStore, Summary
+from worker.trainer.reading.image_feed import ImageFeed
 from worker.trainer.reading.prepared_files import PreparedFiles
 from worker.trainer.reading.row_items import RowItems
 from worker.trainer.reading.teacher_tokenizer import refuse_other_tokenizer
@@ -66,9 +69,17 @@ class JobData:
     training_items: RowItems | None = None
     """What a grader sees of the rows; None for a job without one"""
     validation_items: RowItems | None = None
+    images: Sequence[ImageFeed] = ()
+
+    @property
+    def next_images(self) -> ImageFeed | None:
+        """The images of which some are still to be seen by the base model's tower, if there are any."""
+        return next((feed for feed in self.images if not feed.is_done), None)
 
     def close(self) -> None:
         """Close the files of the rows. After that, no row can be read."""
+        for feed in self.images:
+            feed.close()
         for rows in (self.training_rows, self.validation_rows, self.training_items, self.validation_items):
             if isinstance(rows, RowStore | RowItems):
                 rows.close()
@@ -124,6 +135,7 @@ class DataReader:
         self._found: list[DataFinding] = []
         self._opened = ExitStack()
         self._items: dict[str, RowItems] = {}
+        self._feeds: list[ImageFeed] = []
         self.data: Future[JobData] = readers.threads.submit(self._read)
 
     def close(self) -> None:
@@ -158,7 +170,9 @@ class DataReader:
             fingerprint,
             validation_file,
             validation_rows,
-            *(self._items.get(param) for param in ("training_file", "validation_file")),
+            self._items.get("training_file"),
+            self._items.get("validation_file"),
+            self._feeds,
         )
 
     def _files(self, session: Session) -> tuple[File, File | None]:
@@ -214,10 +228,15 @@ class DataReader:
     def _render(self, content: FileIO, file: File, param: str) -> tuple[RowStore, str]:
         """Have the file rendered. Raises EOFError or ConnectionError if the process that renders it dies."""
         report = _ReadingReport(self._job_lease, file, param)
-        readers = self._readers
-        with readers.renderer.render(self._base.folder, content, self._request(param)) as channel:
+        with ExitStack() as opened:
+            channel = self._readers.renderer.render(self._base.folder, content, self._request(param))
+            opened.enter_context(channel)
             rendered: Rendered = self._result(channel, report)
             entries, values = self._files_of(channel)
+            rows = RowStore(entries, values, rendered.summary)
+            if rendered.images:
+                rows.images = self._feed(channel, rendered.images, param)
+                opened.pop_all()
         if self._spec.sampled_tokens:
             self._items[param] = self._opened.enter_context(closing(RowItems(content)))
         report.end(rendered.summary.tokens)
@@ -225,7 +244,24 @@ class DataReader:
         for message, data in rendered.warnings:
             self._job_lease.event(message, level="warn", data=data)
         self._note(rendered)
-        return RowStore(entries, values, rendered.summary), rendered.fingerprint
+        return rows, rendered.fingerprint
+
+    def _feed(self, channel: Connection, images: int, param: str) -> ImageStore:
+        """Return the store of the images' vectors. It fills as the tower sees what comes from the channel."""
+        if isinstance(self._spec.objective, Distillation):
+            raise JobError(
+                "images_without_teacher", "A teacher reads no images so far: leave them out.", param
+            )
+        if self._spec.training.devices > 1:
+            raise JobError(
+                "images_on_several_devices",
+                "Rows with images train on one device so far: set training.devices to 1.",
+                param,
+            )
+        width = self._base.model.config.get_text_config().hidden_size  # type: ignore[operator, union-attr]
+        feed = ImageFeed(channel, images, width, self._base.dtype, self._readers.folder)
+        self._feeds.append(self._opened.enter_context(closing(feed)))
+        return feed.store
 
     def _files_of(self, channel: Connection) -> list[FileIO]:
         """Return the two files that follow a result."""
@@ -272,6 +308,7 @@ class DataReader:
             training_rows=self._training_rows,
             folder=self._readers.folder,
             invocation=invocation_of(self._spec.adapter),
+            reads_images=base.tower is not None,
         )
 
     def _keep_count(self, file: File, summary: Summary) -> None:

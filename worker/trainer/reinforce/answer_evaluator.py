@@ -14,6 +14,7 @@ from core.objectives.sampling import SamplingOptions
 from worker.engine.step.passes import Abandoned
 from worker.engine.step.totals import Evaluation
 from worker.engine.step.trainee import StepResult, Trainee
+from worker.rows.image_store import words_among
 from worker.rows.row import Row
 from worker.trainer.devices.process_group import ProcessGroup
 from worker.trainer.reading.row_items import RowItems
@@ -179,7 +180,7 @@ class AnswerEvaluator(Evaluator):
 
     def _text_of(self, tokens_L: NDArray[np.int32]) -> str:
         tokenizer = self._process_group.holder.base.tokenizer
-        return str(tokenizer.decode(tokens_L.tolist(), skip_special_tokens=True)).strip()
+        return str(tokenizer.decode(words_among(tokens_L.tolist()), skip_special_tokens=True)).strip()
 
     @property
     def _best_loss(self) -> float | None:

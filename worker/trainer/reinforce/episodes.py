@@ -113,7 +113,8 @@ class Episode:
         """Return what is sampled next, within the tokens that `generation` allows all turns together."""
         before_L = np.concatenate([self.prompt.tokens_L, *self._after_prompt])
         used = len(before_L) - len(self.prompt.tokens_L)
-        return turn_of(self.prompt.line, before_L, generation, self._number, len(self._turns), used)
+        at = self._number, len(self._turns), used
+        return turn_of(self.prompt.line, before_L, generation, *at, self.prompt.images)
 
     def add(self, sampled: Sampled, seed: int) -> None:
         """Take the turn that was sampled. The ids of its calls follow from the job's `seed`."""

@@ -123,6 +123,7 @@ class SampledRollouts(ABC):
             tokens_L=np.concatenate([prompt.tokens_L, answer.tokens]),
             learnt_L=np.concatenate([np.zeros(before, np.bool_), learnt]),
             acts_from=acts_from,
+            images=prompt.images,
             logprobs_L=np.concatenate([np.zeros(before, np.float32), np.where(learnt, answer.logprobs, 0)]),
             advantages_L=np.concatenate([np.zeros(before), np.where(learnt, advantages, 0.0)]),
         )

@@ -16,6 +16,7 @@ from worker.process.scratch import scratch_folder
 from worker.rows.row import Row
 from worker.trainer.candidates.candidates import Candidates, names_of
 from worker.trainer.devices.process_group import ProcessGroup
+from worker.trainer.reading.image_feed import ImageFeed
 from worker.trainer.reading.reader import DataReader, JobData, Readers, close_when_read
 from worker.trainer.reinforce.job_grading import JobGrading
 from worker.trainer.report.job_lease import JobLease
@@ -31,6 +32,7 @@ from worker.trainer.train.first_reports import report_what_it_takes
 from worker.trainer.train.result import result_of
 from worker.trainer.train.stages import Idle, ReadingRows, Stage, Training
 
+SEE_SECONDS = 1.0  # for images, between two rounds of the other jobs
 WAITS_FOR_MEMORY = "The job waits until it fits into the device's memory beside the jobs that train there now"
 
 
@@ -131,6 +133,9 @@ class TrainingJob:
         """
         assert isinstance(self._state, ReadingRows)
         base, data = self._state.base, self._state.reader.data.result()
+        if (images := data.next_images) is not None:
+            self._see(images, base)
+            return
         waited = self.waits_for_memory
         self.waits_for_memory = not self._process_group.admits(self.spec, data.training_rows)
         if self.waits_for_memory and not waited:
@@ -141,6 +146,24 @@ class TrainingJob:
                 self._attach(base, data, abandon)
                 if isinstance(self._state, Training):
                     span.set({"tunery.step": self.candidates.step})
+
+    @property
+    def has_images_to_see(self) -> bool:
+        """Whether the tower must still see images before the job can be attached."""
+        state = self._state
+        return (
+            isinstance(state, ReadingRows)
+            and state.stage is Stage.ROWS_READ
+            and state.reader.data.exception() is None
+            and state.reader.data.result().next_images is not None
+        )
+
+    def _see(self, images: ImageFeed, base: ResidentBase) -> None:
+        """Have the base model's tower see images for as long as a round may take."""
+        assert base.tower is not None, "only with a tower, rows have images"
+        if not images.seen:
+            self.job_lease.enter("seeing images")
+        images.see(base.tower, SEE_SECONDS)
 
     def _attach(self, base: ResidentBase, data: JobData, abandon: Callable[[], bool]) -> None:
         to = (self.job_lease, self._store, self._folder)

@@ -178,8 +178,8 @@ class TrainingLoop:
                 job.attach(self._abandoning([job]))
             if job.waits_for_memory and self._goes_on(job):
                 return
-            if waited:
-                self.bell.set()  # others may join again
+            if waited or job.has_images_to_see:
+                self.bell.set()  # others may join again, or this job goes on at once
 
     def _validate_together(self, jobs: Sequence[TrainingJob]) -> None:
         """Make the validations that are due of several adapters in one pass, but not those of a suspect.

@@ -234,13 +234,6 @@ def test_says_what_is_not_supported_yet(row: bytes, field: str) -> None:
     assert "not supported yet" in finding.message or "old form; write" in finding.message
 
 
-def test_says_that_images_are_not_supported_yet() -> None:
-    image = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
-    finding = only(messages({**USER, "content": [{"type": "text", "text": "What?"}, image]}, ANSWER))
-    assert (finding.field, finding.code) == ("messages[0].content[1]", "unsupported")
-    assert "images are not supported yet" in finding.message
-
-
 def test_suggests_the_key_that_was_meant() -> None:
     assert (
         "unknown key 'contents'; did you mean 'content'?"

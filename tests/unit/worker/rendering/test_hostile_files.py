@@ -11,7 +11,7 @@ PROGRAM = """
     import sys
     from core.datasets.formats import parquet  # its import needs memory too
     from core.datasets.formats.reading import open_dataset
-    from worker.rendering.row_limits import limit_memory
+    from worker.process.limits import limit_memory
 
     content = open(sys.argv[1], "rb").read()
     limit_memory(64 * 1024**2)

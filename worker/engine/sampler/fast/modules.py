@@ -37,7 +37,7 @@ class RaggedModules(RaggedStep):
         axis = Axis.of(chunks, decoder.head.layer.weight.device)
         layout = StepLayout(axis.chunks, axis.slots_T, self._pool, [chunk.states for chunk in chunks])
         with with_forwards(self._adapted(axis)):
-            hidden_TD = decoder.step(axis.tokens_T, axis.positions_T, layout)
+            hidden_TD = decoder.step(axis.tokens_T, axis.positions_T, layout, axis.images_ID)
         hidden_SD = decoder.head.scaled(
             hidden_TD[on_device(torch.tensor(rows, dtype=torch.long), hidden_TD.device)]
         )

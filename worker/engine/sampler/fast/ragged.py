@@ -60,14 +60,15 @@ class RaggedDecoder(RaggedStep):
     @torch.inference_mode()
     def logits(self, chunks: Sequence[Chunk], rows: Sequence[int]) -> Tensor:
         longest = max(chunk.stop - chunk.start for chunk in chunks)
-        if self._native and longest <= self.longest_in_c:
+        in_c = longest <= self.longest_in_c and not any(chunk.has_images for chunk in chunks)
+        if self._native and in_c:
             return self._native.logits(chunks, rows)
         return self._logits(chunks, rows)
 
     def _logits(self, chunks: Sequence[Chunk], rows: Sequence[int]) -> Tensor:
         decoder = self._decoder
         axis = Axis.of(chunks, decoder.device)
-        x_TD = decoder.embedded(axis.tokens_T)
+        x_TD = decoder.embedded(axis.tokens_T, axis.images_ID)
         rotations = {kind: decoder.rotation(kind, x_TD, axis.positions_T) for kind in decoder.kinds}
         query_scale_T1 = decoder.query_scale(axis.positions_T, x_TD)
         own_inputs = self._own_inputs(x_TD, axis)

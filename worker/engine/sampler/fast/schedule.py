@@ -289,7 +289,9 @@ class Schedule:
         """Return what tells beginnings apart that have the same tokens. Projects share none: a client would
         learn from `cached_tokens` what another one has sent.
         """
-        return b"\n".join([self._base_name, one.request.project.encode()])
+        images = one.request.images
+        name = b"" if images is None else images.name
+        return b"\n".join([self._base_name, one.request.project.encode(), name])
 
     def _make_room(self, one: Running, tokens: int) -> bool:
         """Take blocks for so many tokens of a request. Return False if the request had to give way itself."""

@@ -8,9 +8,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from worker.engine.batch.images import ImageVectors
 from worker.engine.device.transfer import on_device
 from worker.engine.kernels.experts.layer import ExpertUpdate
 from worker.engine.kernels.transformers_steps import PlacedChunk
@@ -28,6 +30,7 @@ class Axis:
     slots_T: Tensor
     chunks: Sequence[PlacedChunk]
     spans: Sequence[tuple[slice, ServedAdapter]]
+    images_ID: Tensor | None = None
 
     @classmethod
     def of(cls, chunks: Sequence[Chunk], device: torch.device) -> "Axis":
@@ -36,9 +39,10 @@ class Axis:
         places: list[slice] = []
         on_host: list[Tensor] = []
         spans: list[tuple[slice, ServedAdapter]] = []
+        images = ImageVectors()
         for chunk in chunks:
             start = len(tokens)
-            tokens += chunk.tokens
+            tokens += _with_vectors(chunk, images)
             positions += range(chunk.start, chunk.stop)
             span = slice(start, len(tokens))
             places.append(span)
@@ -55,7 +59,7 @@ class Axis:
         seen = on_device(torch.cat(on_host), device).split([len(slots_L) for slots_L in on_host])
         placed = [PlacedChunk(*each) for each in zip(places, seen, strict=True)]
         tokens_T, positions_T = (on_device(torch.tensor(values), device) for values in (tokens, positions))
-        return cls(tokens_T, positions_T, on_device(written, device), placed, spans)
+        return cls(tokens_T, positions_T, on_device(written, device), placed, spans, images.on(device))
 
     def expert_updates(self, experts: str, weights: Iterable[str]) -> dict[str, list[ExpertUpdate]]:
         """Return the updates of a module of experts in this step, by the names of its weights."""
@@ -67,6 +71,14 @@ class Axis:
             ]
             for name in weights
         }
+
+
+def _with_vectors(chunk: Chunk, images: ImageVectors) -> list[int]:
+    """Return the tokens of a chunk, after adding the vectors of its images."""
+    if not chunk.has_images:
+        return chunk.tokens
+    tokens: list[int] = images.add(np.array(chunk.tokens, np.int32), chunk.running.request.images).tolist()
+    return tokens
 
 
 class RaggedStep(ABC):

@@ -23,7 +23,7 @@ from core.datasets.tool_rules import tools_of
 from core.errors import JobError
 from core.evals.data_sources import item_and_sample
 from worker.rendering.disk_space import require_disk_space
-from worker.rows.row_store import nameless_file
+from worker.rows.nameless_file import nameless_file
 
 PARAM = "data_source"  # the field of the request that named the rows
 MAX_DEPTH = 64

@@ -11,7 +11,7 @@ from core.errors import JobError
 from core.evals.criteria import OF_THE_ROWS_ANSWER, Criterion
 from core.evals.data_sources import DataSource
 from core.evals.run_request import RunRequest
-from worker.rows.row_store import nameless_file
+from worker.rows.nameless_file import nameless_file
 from worker.tasks.evaluation.rows.items import PARAM, Item, Items, item_of
 from worker.tasks.evaluation.rows.rendering import RenderedRows, render_rows
 from worker.tasks.evaluation.rows.sources import rows_of

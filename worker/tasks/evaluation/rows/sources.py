@@ -58,7 +58,7 @@ def rows_of(work: Work, source: Source, folder: Path) -> Iterator[SourceRow]:
         case StoredCompletionsSource():
             yield from map(_of_completion, count(1), _stored(work, source))
         case GeneralSource():
-            yield from _of_lines([GENERAL_SET.read_bytes()], work.settings.max_row_bytes)
+            yield from _of_lines([GENERAL_SET.read_bytes()], work.settings.longest_row_bytes)
 
 
 def _of_file(work: Work, source: FileSource, folder: Path) -> Iterator[SourceRow]:
@@ -68,7 +68,7 @@ def _of_file(work: Work, source: FileSource, folder: Path) -> Iterator[SourceRow
         reason = f"The file {source.id} is deleted. Upload it again, and create a new run."
         raise JobError("file_not_found", reason, PARAM)
     with fetch(work.store, file, PARAM, folder, lambda: None) as content:
-        yield from _of_lines(_chunks(content), work.settings.max_row_bytes)
+        yield from _of_lines(_chunks(content), work.settings.longest_row_bytes)
 
 
 def _chunks(content: FileIO) -> Iterator[bytes]:

@@ -11,6 +11,7 @@ from sqlalchemy import delete
 from core.catalog import BaseModelEntry
 from core.tables import ChatTemplate, File, Job
 from tests.fixtures.outside.hub_of_models import hub_with
+from tests.fixtures.rows.images import about, image_part
 from tests.fixtures.rows.tool_rows import ASKED, SAID, TAGGED_TEMPLATE, tool_row
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, dataset, refusal
 from tests.fixtures.work.file_tasks import converted
@@ -72,6 +73,17 @@ def test_a_template_without_tools_refuses_the_job_before_it_exists(
         assert BASE_MODEL in error["message"]
     with api.sessions() as session:
         assert not session.query(Job).filter(Job.training_file_id == file).count()
+
+
+def test_a_base_model_without_images_refuses_the_job_before_it_exists(
+    api: Api, alice: Tenant, folder: Path
+) -> None:
+    rows = [{"messages": [ASKED, SAID]}, *[about(image_part())] * 12]
+    file = alice.upload(b"".join(json.dumps(row).encode() + b"\n" for row in rows))
+    see(api, folder, PLAIN)
+    answer = alice.http.post("/v1/fine_tuning/jobs", json={"model": BASE_MODEL, "training_file": file})
+    error = refusal(answer, 400, "training_file", "base_model_without_images")
+    assert "Line 2 of the training file has an image" in error["message"]
 
 
 def test_a_template_with_tools_and_a_template_that_no_worker_has_seen_take_the_job(

@@ -1,0 +1,73 @@
+"""Starts the process that reads images for one base model, and asks it."""
+
+import subprocess
+import sys
+from multiprocessing import Pipe
+from pathlib import Path
+
+from core.images.parts import UnusableImage
+from worker.images.inputs import Detail, ImageInputs, Order, Placeholders
+from worker.process.without_secrets import without_secrets
+
+PROGRAM = "worker.images.image_process"
+PASSED_ON = ("GOMP_SPINCOUNT", "HF_HUB_DISABLE_TELEMETRY", "PYTHONPATH", "TRANSFORMERS_VERBOSITY")
+
+
+class ImageReader:
+    """The process that reads images with the processor in a base model's folder. One thread uses it.
+
+    It starts when it is first asked, and again after an image has ended it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def placeholders(self) -> Placeholders:
+        """How the base model marks images. Raises OSError if its folder has no processor."""
+        if self._process is None:
+            self._start()
+        return self._placeholders
+
+    def read(self, content: bytes, detail: Detail, wants_arrays: bool) -> ImageInputs:
+        """Return what the base model reads of an image.
+
+        Raises UnusableImage if it cannot be read, and OSError if the folder has no processor.
+        """
+        if self._process is None:
+            self._start()
+        try:
+            self._channel.send(Order(content, detail, wants_arrays))
+            found = self._channel.recv()
+        except (EOFError, ConnectionError) as error:
+            self.close()
+            message = "takes too much time or memory to read; make it smaller, or save it again"
+            raise UnusableImage("image_too_costly", message) from error
+        if isinstance(found, UnusableImage):
+            raise found
+        assert isinstance(found, ImageInputs)
+        return found
+
+    def close(self) -> None:
+        """End the process, if there is one."""
+        if self._process is None:
+            return
+        self._channel.close()
+        self._process.kill()
+        self._process.wait()
+        self._process = None
+
+    def _start(self) -> None:
+        self._channel, its = Pipe()
+        with its:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", PROGRAM, str(self._folder), str(its.fileno())],
+                pass_fds=[its.fileno()],
+                env=without_secrets(*PASSED_ON),
+            )
+        try:
+            self._placeholders: Placeholders = self._channel.recv()
+        except EOFError as error:
+            self.close()
+            raise OSError(f"{self._folder} has no processor of images that can be loaded") from error
