@@ -79,7 +79,7 @@ def missing_needs(
         )
     else:
         message = (
-            f"{row} has {IN_WORDS[need]}, and the chat template of the base model{named} has no place for it. "
-            "Take a base model whose template has, or leave it out of the rows."
+            f"{row} has {IN_WORDS[need]}, and the chat template of the base model{named} has no place for "
+            "it. Take a base model whose template has, or leave it out of the rows."
         )
     return CODES[need], message
