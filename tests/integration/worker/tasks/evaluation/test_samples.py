@@ -176,7 +176,7 @@ def test_a_limit_judges_the_first_rows(runs: EvalRuns) -> None:
 def test_a_file_that_cannot_be_judged_fails_the_run_with_the_line(
     serving: Serving, tmp_path: Any, content: bytes, message: str
 ) -> None:
-    runs = EvalRuns(serving, tmp_path, max_row_bytes=1024, max_eval_rows=3)
+    runs = EvalRuns(serving, tmp_path, max_row_bytes=1024, max_row_image_bytes=0, max_eval_rows=3)
     with pytest.raises(JobError, match=message):
         runs.do([EXACT], runs.file(content), model=None)
 
