@@ -5,7 +5,7 @@ from functools import cache
 from anyio import from_thread
 
 from core.images.decoding import ImageFacts, facts_of
-from core.images.parts import DATA_URL, UnusableImage, image_bytes
+from core.images.parts import encoded_image, too_costly
 from core.process.apart import Apart, ProcessDied, address_space, drop_secrets, limit_address_space
 
 AT_ONCE = 2
@@ -24,16 +24,15 @@ class ImageProcesses:
 
         Raises UnusableImage, and Unavailable if the server is stopping.
         """
-        content, said = image_bytes(url), DATA_URL.match(url)
-        assert said is not None
-        return from_thread.run(self.facts, content, said["type"])
+        image = encoded_image(url)
+        return from_thread.run(self.facts, image.content, image.media_type)
 
     async def facts(self, content: bytes, media_type: str) -> ImageFacts:
         """Return what an image is, of which something says this media type. Raises as `look` does."""
         try:
             return await self.apart.run(SECONDS, facts_apart, content, media_type)
         except (ProcessDied, TimeoutError) as error:
-            raise _too_costly() from error
+            raise too_costly() from error
 
     def close(self) -> None:
         """End all decoding and let none begin. To be called in the thread of the event loop."""
@@ -46,16 +45,10 @@ def facts_apart(content: bytes, media_type: str) -> ImageFacts:
     try:
         return facts_of(content, media_type)
     except MemoryError:
-        raise _too_costly() from None
+        raise too_costly() from None
 
 
 @cache
 def _prepared() -> int:
     drop_secrets()
     return address_space()
-
-
-def _too_costly() -> UnusableImage:
-    return UnusableImage(
-        "image_too_costly", "takes too much time or memory to decode; save it again, or make it smaller"
-    )

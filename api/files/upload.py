@@ -22,7 +22,7 @@ class Upload:
         *,
         max_file_bytes: int,
         max_row_bytes: int,
-        images: ImageCheck | None = None,
+        images: ImageCheck,
     ) -> None:
         self.id = new_id("file-")
         self.key = file_key(project_id, self.id)

@@ -5,7 +5,7 @@ from typing import Any
 
 from core.datasets.common_rules import json_type, key_findings
 from core.datasets.findings import Finding, quote
-from core.images.parts import DETAILS, TYPE, UnusableImage, image_bytes
+from core.images.parts import DETAILS, TYPE, UnusableImage, encoded_image
 
 PART_KEYS = ("type", TYPE)
 IMAGE_KEYS = ("url", "detail")
@@ -38,6 +38,6 @@ def _url_findings(url: Any, at: str) -> Iterator[Finding]:
         yield Finding(at, "invalid_image_url", message)
     else:
         try:
-            image_bytes(url)
+            encoded_image(url)
         except UnusableImage as error:
             yield Finding(at, error.code, str(error))

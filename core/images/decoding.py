@@ -13,9 +13,9 @@ from core.images.parts import MAX_BYTES, MEDIA_TYPES, UnusableImage, too_large
 
 MAX_PIXELS = 50_000_000
 MAX_RATIO = 200
-"""Of the longer side to the shorter one: more would leave a line of pixels after any model's scaling"""
+"""The longer side is at most so many times the shorter one. Any model's scaling makes a line of the rest"""
 EXACT_MODES = ("RGB", "RGBA", "L", "LA", "P", "PA", "1")
-"""What has an exact form in RGB or RGBA: these two, grey and palettes"""
+"""These modes have an exact form in RGB or RGBA: the two themselves, grey and palettes"""
 MODES_IN_WORDS = {"CMYK": "CMYK, the colours of a printer", "YCCK": "CMYK, the colours of a printer"}
 
 

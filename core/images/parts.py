@@ -5,6 +5,7 @@
 
 import binascii
 import re
+from typing import NamedTuple
 
 TYPE = "image_url"
 DETAILS = ("auto", "low", "high")
@@ -26,8 +27,15 @@ class UnusableImage(ValueError):
         return self.message
 
 
-def image_bytes(url: str) -> bytes:
-    """Return the bytes in a data URL. Raises UnusableImage."""
+class EncodedImage(NamedTuple):
+    """The image in a data URL: the media type that the URL says, and the bytes."""
+
+    media_type: str
+    content: bytes
+
+
+def encoded_image(url: str) -> EncodedImage:
+    """Return the image in a data URL, without decoding it. Raises UnusableImage."""
     found = DATA_URL.match(url)
     if found is None:
         raise UnusableImage(
@@ -43,8 +51,14 @@ def image_bytes(url: str) -> bytes:
         raise UnusableImage("invalid_image_url", "is no base64 after the comma; encode it again") from error
     if len(content) > MAX_BYTES:
         raise too_large()
-    return content
+    return EncodedImage(found["type"], content)
 
 
 def too_large() -> UnusableImage:
     return UnusableImage("image_too_large", f"has more than {MAX_BYTES:,} bytes; make the image smaller")
+
+
+def too_costly() -> UnusableImage:
+    return UnusableImage(
+        "image_too_costly", "takes too much time or memory to read; save it again, or make it smaller"
+    )

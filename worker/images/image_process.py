@@ -13,7 +13,7 @@ from PIL import Image
 from transformers import AutoProcessor
 
 from core.images.decoding import pixels_of
-from core.images.parts import UnusableImage
+from core.images.parts import UnusableImage, too_costly
 from worker.images.inputs import Detail, ImageInputs, Order, Placeholders
 from worker.process.limits import limit_memory, limit_time
 
@@ -44,7 +44,7 @@ def _outcome(processor: Any, order: Order) -> ImageInputs | UnusableImage:
     except UnusableImage as error:
         return error
     except MemoryError:
-        return UnusableImage("image_too_costly", "takes too much memory to read; make it smaller")
+        return too_costly()
 
 
 def inputs_of(processor: Any, order: Order) -> ImageInputs:

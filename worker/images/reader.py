@@ -5,7 +5,7 @@ import sys
 from multiprocessing import Pipe
 from pathlib import Path
 
-from core.images.parts import UnusableImage
+from core.images.parts import UnusableImage, too_costly
 from worker.images.inputs import Detail, ImageInputs, Order, Placeholders
 from worker.process.without_secrets import without_secrets
 
@@ -42,8 +42,7 @@ class ImageReader:
             found = self._channel.recv()
         except (EOFError, ConnectionError) as error:
             self.close()
-            message = "takes too much time or memory to read; make it smaller, or save it again"
-            raise UnusableImage("image_too_costly", message) from error
+            raise too_costly() from error
         if isinstance(found, UnusableImage):
             raise found
         assert isinstance(found, ImageInputs)

@@ -11,7 +11,7 @@ import numpy as np
 from jinja2 import TemplateError
 
 from core.datasets.images import image_parts
-from core.images.parts import TYPE, image_bytes
+from core.images.parts import TYPE, encoded_image
 from worker.images.inputs import Arrays, Detail
 from worker.images.reader import ImageReader
 from worker.rows.image_store import FIRST_IMAGE_TOKEN
@@ -112,4 +112,4 @@ def _parts(messages: Sequence[Message]) -> Iterator[dict[str, Any]]:
 
 
 def _image(image: dict[str, Any]) -> tuple[bytes, Detail]:
-    return image_bytes(image["url"]), image.get("detail") or "auto"
+    return encoded_image(image["url"]).content, image.get("detail") or "auto"

@@ -65,10 +65,9 @@ class PrepareRequest:
 class Rendered:
     """The result. The two files of the row store follow it, and then the images, each as a `ReadImage`.
 
-    `images` is their number, and `image_vectors` how many vectors the model's tower makes of them.
-    `fingerprint` is that of the job with these rows. `warnings` are sentences for the client, each with data
-    for programs. If the rows were checked, `findings` say what was found, and `checked_rows` are those of the
-    training file.
+    `images` is their number. `fingerprint` is that of the job with these rows. `warnings` are sentences for
+    the client, each with data for programs. If the rows were checked, `findings` say what was found, and
+    `checked_rows` are those of the training file.
     """
 
     summary: Summary
@@ -77,7 +76,6 @@ class Rendered:
     findings: list[DataFinding] = field(default_factory=list)
     checked_rows: RowsOfFile | None = None
     images: int = 0
-    image_vectors: int = 0
 
 
 @dataclass(frozen=True)

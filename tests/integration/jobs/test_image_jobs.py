@@ -15,7 +15,7 @@ from transformers import AutoProcessor
 
 from cli.embedded import EmbeddedServers
 from core.images.decoding import pixels_of
-from core.images.parts import image_bytes
+from core.images.parts import encoded_image
 from tests.fixtures.models.tiny import TINY, named_class, write_catalog
 from tests.fixtures.models.vision import save_vision_model, smolvlm
 from tests.fixtures.rows.images import about, data_url, encoded, image_part, picture
@@ -98,7 +98,7 @@ def plain_loss(base: Path, adapter: Path, found: list[dict[str, Any]]) -> float:
     for row in found:
         asked, answer = row["messages"]
         name = answer["content"]
-        image = pixels_of(image_bytes(asked["content"][0]["image_url"]["url"]))
+        image = pixels_of(encoded_image(asked["content"][0]["image_url"]["url"]).content)
         chat = [{"role": "user", "content": [{"type": "image"}, asked["content"][1]]}]
         prompt = processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
         text = f"{prompt}{name}<|im_end|>"

@@ -6,6 +6,7 @@ or have positions in two dimensions, or later layers take vectors too. No list o
 complete. So a small image is computed in both ways, by transformers and by the engine.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from transformers import AutoProcessor
 
 from worker.engine.base.tower import Tower
 from worker.engine.base.trial import TOLERANCE, difference
-from worker.engine.batch.micro_batch import MicroBatch, Segment
+from worker.engine.batch.micro_batch import MicroBatch, trial_row
 from worker.engine.decoders.head import capped_logits
 from worker.engine.decoders.text_decoder import TextDecoder
 from worker.rows.image_store import FIRST_IMAGE_TOKEN
@@ -73,16 +74,7 @@ def _why_not(model: nn.Module, decoder: TextDecoder, tower: Tower, processor: An
 
 
 def _one_row(tokens_T: Tensor, images_ID: Tensor) -> MicroBatch:
-    count = len(tokens_T)
-    positions_T = torch.arange(count, device=tokens_T.device)
-    return MicroBatch(
-        tokens_T=tokens_T,
-        positions_T=positions_T,
-        segments=[Segment(0, count)],
-        adapter_tokens={},
-        supervised_S=positions_T,
-        labels_S=torch.zeros_like(positions_T),
-        weights_S=torch.ones(count, device=tokens_T.device),
-        rows_S=torch.zeros_like(positions_T),
-        images_ID=images_ID,
+    row = trial_row("", len(tokens_T), tokens_T.device)
+    return replace(
+        row, tokens_T=tokens_T, adapter_tokens={}, supervised_S=row.positions_T, images_ID=images_ID
     )

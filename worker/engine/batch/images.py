@@ -1,5 +1,7 @@
 """The tokens of a micro-batch that stand for images, and the vectors that take the place of embeddings."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -39,12 +41,11 @@ def is_image(tokens_T: Tensor) -> Tensor:
     return tokens_T >= FIRST_IMAGE_TOKEN
 
 
-def words_of(tokens_T: Tensor) -> Tensor:
-    """Return the tokens with token 0 in the place of those that stand for images, to look them up."""
-    return torch.where(is_image(tokens_T), 0, tokens_T)
-
-
-def with_images(x_TD: Tensor, tokens_T: Tensor, images_ID: Tensor) -> Tensor:
-    """Return embeddings with the images' vectors in the place of those that stand for images."""
+def embedded(embedding: Callable[[Tensor], Tensor], tokens_T: Tensor, images_ID: Tensor | None) -> Tensor:
+    """Return the embeddings of words, [T, D], and the images' vectors where tokens stand for images."""
+    if images_ID is None:
+        return embedding(tokens_T)
+    is_image_T = is_image(tokens_T)
+    x_TD = embedding(torch.where(is_image_T, 0, tokens_T))
     at_T = (tokens_T - FIRST_IMAGE_TOKEN).clamp_min(0)
-    return torch.where(is_image(tokens_T)[:, None], images_ID[at_T].to(x_TD.dtype), x_TD)
+    return torch.where(is_image_T[:, None], images_ID[at_T].to(x_TD.dtype), x_TD)

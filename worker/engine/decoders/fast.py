@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from core.catalog import Compute
 from core.estimates.memory_plan import Recompute
 from worker.engine.batch.division import Costs
-from worker.engine.batch.images import with_images, words_of
+from worker.engine.batch.images import embedded
 from worker.engine.batch.joining import with_whole_tiles
 from worker.engine.batch.micro_batch import MicroBatch
 from worker.engine.decoders.adapters_on_axis import AdaptersOnAxis
@@ -150,10 +150,7 @@ class Decoder:
 
     def embedded(self, tokens_T: Tensor, images_ID: Tensor | None = None) -> Tensor:
         """Return the input of the first layer, [T, D]: embeddings of words, and vectors of images."""
-        if images_ID is None:
-            return times(self.embedding(tokens_T), self.embedding_multiplier)
-        x_TD = with_images(self.embedding(words_of(tokens_T)), tokens_T, images_ID)
-        return times(x_TD, self.embedding_multiplier)
+        return times(embedded(self.embedding, tokens_T, images_ID), self.embedding_multiplier)
 
     def final(self, x_SD: Tensor) -> Tensor:
         """Return what the head multiplies, of the last layer's output."""

@@ -16,7 +16,7 @@ from torch.distributed.fsdp import FSDPModule
 from transformers.pytorch_utils import Conv1D
 
 from core.estimates.memory_plan import Recompute
-from worker.engine.batch.images import with_images, words_of
+from worker.engine.batch.images import embedded
 from worker.engine.batch.micro_batch import MicroBatch, Segment
 from worker.engine.decoders.adapters_on_axis import AdaptersOnAxis
 from worker.engine.decoders.head import Head
@@ -96,7 +96,7 @@ class _TransformersDecoder:
         if images_ID is None:
             return {"input_ids": tokens_T[None]}
         embedding: Any = self._body.get_input_embeddings()  # type: ignore[operator]
-        return {"inputs_embeds": with_images(embedding(words_of(tokens_T)), tokens_T, images_ID)[None]}
+        return {"inputs_embeds": embedded(embedding, tokens_T, images_ID)[None]}
 
     def _is_left_out(self, name: str) -> bool:
         """Return whether a linear layer is part of a router, or one on which PEFT puts no LoRA."""

@@ -15,8 +15,8 @@ LOOKED_AT = 8192  # the last tokens of a text: a look-up takes some microseconds
 # calculations and plain text
 CHANCES = (0.3, 0.5, 0.65, 0.75)
 WEIGHT = 4.0  # of these chances: so many guesses of the answer's own count as much
-IMAGE = chr(0x10FFFF)  # no token's character: stands for a part of an image, which no answer has
 KEPT = 0.95  # of the weight of what was learnt, at each guess
+IMAGE = chr(0x10FFFF)  # no token's character: stands for a part of an image, which no answer has
 
 
 @dataclass(frozen=True)

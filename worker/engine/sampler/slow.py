@@ -17,7 +17,7 @@ from transformers import DynamicCache
 
 from worker.engine.adapters.modules.own_tree import tree_with_own_config
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.batch.images import ImageVectors, with_images, words_of
+from worker.engine.batch.images import ImageVectors, embedded
 from worker.engine.sampler.isolation import Failed, each
 from worker.engine.sampler.places import Places
 from worker.engine.sampler.running import Chunk, Computed, Running
@@ -116,8 +116,8 @@ class SlowComputation:
         model = adapter.model if adapter else self._plain_model()
         cache, inputs = self._caches.get(one), {"input_ids": tokens}
         if images_ID is not None:
-            embedded_TD = model.get_input_embeddings()(words_of(tokens[0]))
-            inputs = {"inputs_embeds": with_images(embedded_TD, tokens[0], images_ID)[None]}
+            embedding = model.get_input_embeddings()
+            inputs = {"inputs_embeds": embedded(embedding, tokens[0], images_ID)[None]}
         if isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning:
             if cache is None:
                 cache, inputs = _behind_virtual_tokens(model, tokens)

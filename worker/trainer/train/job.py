@@ -63,6 +63,8 @@ class TrainingJob:
         """
         self.pausing = False
         """Whether the job holds still until its checkpoint is shipped and its pause is written."""
+        self.sees_images = False
+        """Whether the base model's tower had images of the job to see when it was last to be attached."""
         self.waits_for_memory = False
         """Whether the job's rows are read, but it does not fit beside the jobs that train now."""
         self._state: Idle | ReadingRows | Training = Idle(Stage.CLAIMED)
@@ -133,7 +135,9 @@ class TrainingJob:
         """
         assert isinstance(self._state, ReadingRows)
         base, data = self._state.base, self._state.reader.data.result()
-        if (images := data.next_images) is not None:
+        images = data.next_images
+        self.sees_images = images is not None
+        if images is not None:
             self._see(images, base)
             return
         waited = self.waits_for_memory
@@ -146,17 +150,6 @@ class TrainingJob:
                 self._attach(base, data, abandon)
                 if isinstance(self._state, Training):
                     span.set({"tunery.step": self.candidates.step})
-
-    @property
-    def has_images_to_see(self) -> bool:
-        """Whether the tower must still see images before the job can be attached."""
-        state = self._state
-        return (
-            isinstance(state, ReadingRows)
-            and state.stage is Stage.ROWS_READ
-            and state.reader.data.exception() is None
-            and state.reader.data.result().next_images is not None
-        )
 
     def _see(self, images: ImageFeed, base: ResidentBase) -> None:
         """Have the base model's tower see images for as long as a round may take."""

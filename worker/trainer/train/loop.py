@@ -178,7 +178,7 @@ class TrainingLoop:
                 job.attach(self._abandoning([job]))
             if job.waits_for_memory and self._goes_on(job):
                 return
-            if waited or job.has_images_to_see:
+            if waited or job.sees_images:
                 self.bell.set()  # others may join again, or this job goes on at once
 
     def _validate_together(self, jobs: Sequence[TrainingJob]) -> None:

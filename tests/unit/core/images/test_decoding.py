@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from core.images.decoding import MAX_PIXELS, ImageFacts, facts_of, pixels_of
-from core.images.parts import MAX_BYTES, MEDIA_TYPES, UnusableImage, image_bytes
+from core.images.parts import MAX_BYTES, MEDIA_TYPES, UnusableImage, encoded_image
 from tests.fixtures.rows.images import data_url, encoded, picture
 
 FORMATS = tuple(MEDIA_TYPES)
@@ -133,11 +133,11 @@ def test_no_damage_raises_anything_else(form: str, data: Any) -> None:
 )
 def test_a_url_without_an_image_is_refused(url: str, code: str) -> None:
     with pytest.raises(UnusableImage) as caught:
-        image_bytes(url)
+        encoded_image(url)
     assert caught.value.code == code
 
 
 def test_the_bytes_of_a_url_are_the_image() -> None:
     content = encoded(picture(), "PNG")
-    assert image_bytes(data_url(content, "image/PNG")) == content
-    assert image_bytes(data_url(bytes(MAX_BYTES), "image/png")) == bytes(MAX_BYTES)
+    assert encoded_image(data_url(content, "image/PNG")) == ("image/PNG", content)
+    assert encoded_image(data_url(bytes(MAX_BYTES), "image/png")).content == bytes(MAX_BYTES)
