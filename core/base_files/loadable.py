@@ -11,10 +11,6 @@ METHODS = ("fp8", "mxfp4")
 """The formats of source weights that are computed back while they are loaded."""
 
 
-BROKEN_TYPES = ("llama4",)
-"""Models around a text model whose class in transformers 5.24 raises an error for every text"""
-
-
 @dataclass(frozen=True)
 class QuantisedSource:
     """How source weights are quantised. `block` is the part of an FP8 weight that has a scale of its own."""
@@ -54,8 +50,6 @@ def why_not_loadable(config: Mapping[str, Any], is_known_type: Callable[[str], b
             f"its config.json names the model_type {kind!r}, and transformers has no causal model of this "
             "type. Code from a model's repository is never run."
         )
-    if kind in BROKEN_TYPES:
-        return f"transformers' class for the model_type {kind!r} raises an error for every text."
     source = quantised_source(config)
     if source is not None and source.method not in METHODS:
         return (

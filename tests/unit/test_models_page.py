@@ -3,7 +3,7 @@
 import pytest
 
 from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE
-from tests.fixtures.engine.wrappers import FAST_WRAPPERS, PORTABLE_WRAPPERS
+from tests.fixtures.engine.wrappers import FAST_WRAPPERS, PLAIN_WRAPPERS, PORTABLE_WRAPPERS
 from tests.fixtures.models.gguf_families import EXPORTED, REFUSED, of_family
 from tests.fixtures.paths import REPOSITORY
 from worker.tasks.export.gguf_files.architecture import architecture_of
@@ -11,7 +11,7 @@ from worker.tasks.export.gguf_files.architecture import architecture_of
 HELD = {
     "fast": FAST | FAST_WRAPPERS,
     "portable": PORTABLE | PORTABLE_WRAPPERS,
-    "plain": PLAIN,
+    "plain": PLAIN | PLAIN_WRAPPERS,
 }
 ROWS = [
     [cell.strip() for cell in line.strip("|").split("|")]

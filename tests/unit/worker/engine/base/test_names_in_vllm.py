@@ -13,7 +13,7 @@ from core.jobs.spec import LoraAdapter
 from core.storage.file_names import WEIGHTS_NAME
 from tests.fixtures.engine.architectures import TINY
 from tests.fixtures.engine.sampling import saved_adapter
-from tests.fixtures.engine.wrappers import FAST_WRAPPERS, PORTABLE_WRAPPERS
+from tests.fixtures.engine.wrappers import FAST_WRAPPERS, PLAIN_WRAPPERS, PORTABLE_WRAPPERS
 from tests.fixtures.models.tiny import save_model
 from tests.fixtures.outside.vllm import vllm_python
 from worker.engine.base.base_model import ResidentBase
@@ -35,7 +35,7 @@ json.dump(found, open(sys.argv[2], "w"))
 def test_vllm_finds_the_layers_of_a_text_part(tmp_path: Path) -> None:
     python = vllm_python()
     names: dict[str, list[str]] = {}
-    for number, make in enumerate((FAST_WRAPPERS | PORTABLE_WRAPPERS).values()):
+    for number, make in enumerate((FAST_WRAPPERS | PORTABLE_WRAPPERS | PLAIN_WRAPPERS).values()):
         folder = tmp_path / str(number)
         save_model(make(), folder)
         (architecture,) = json.loads((folder / "config.json").read_text())["architectures"]

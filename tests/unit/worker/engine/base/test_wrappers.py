@@ -11,14 +11,13 @@ from peft import LoraConfig, get_peft_model
 from safetensors import safe_open
 from transformers import PretrainedConfig
 
-from core.errors import JobError
 from core.jobs.spec import LoraAdapter
 from core.storage.file_names import WEIGHTS_NAME
 from tests.fixtures.engine.architectures import TINY
 from tests.fixtures.engine.sampling import saved_adapter
 from tests.fixtures.engine.wrappers import (
-    BROKEN_WRAPPERS,
     FAST_WRAPPERS,
+    PLAIN_WRAPPERS,
     PORTABLE_WRAPPERS,
 )
 from tests.fixtures.models.tiny import named_class, save_model
@@ -28,7 +27,7 @@ from worker.engine.decoders.targets import adaptable_modules
 
 pytestmark = [pytest.mark.slow, pytest.mark.family(2)]
 
-WRAPPERS = FAST_WRAPPERS | PORTABLE_WRAPPERS
+WRAPPERS = FAST_WRAPPERS | PORTABLE_WRAPPERS | PLAIN_WRAPPERS
 
 
 def load(folder: Path, **catalog: Any) -> ResidentBase:
@@ -73,13 +72,3 @@ def test_a_whole_model_in_fewer_bits_trains_its_text_part(quantization: Any, tmp
     base = load(tmp_path, quantization=quantization)
     assert base.decoder.path == "fast"
     assert all(".language_model." in name for name in adaptable_modules(base.decoder.groups))
-
-
-@pytest.mark.parametrize("name", BROKEN_WRAPPERS)
-def test_a_class_that_transformers_cannot_compute_is_refused_until_it_can(name: str, tmp_path: Path) -> None:
-    save_model(BROKEN_WRAPPERS[name](), tmp_path)
-    whole = named_class(tmp_path).from_pretrained(tmp_path)
-    with pytest.raises(AttributeError, match="image_outputs"):
-        whole(input_ids=torch.tensor([[5, 6]]))
-    with pytest.raises(JobError, match="raises an error for every text"):
-        load(tmp_path)

@@ -34,7 +34,7 @@ from tests.fixtures.engine.architectures import (
 )
 from tests.fixtures.engine.few_bits import in_whole_blocks
 from tests.fixtures.engine.training import evaluate
-from tests.fixtures.engine.wrappers import FAST_WRAPPERS, PORTABLE_WRAPPERS
+from tests.fixtures.engine.wrappers import FAST_WRAPPERS, PLAIN_WRAPPERS, PORTABLE_WRAPPERS
 from tests.fixtures.models.tiny import named_class, save_model
 from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase
@@ -209,7 +209,7 @@ PATHS = [
     for path, models in {
         "fast": FAST | FAST_WRAPPERS,
         "portable": PORTABLE | PORTABLE_WRAPPERS,
-        "plain": PLAIN,
+        "plain": PLAIN | PLAIN_WRAPPERS,
     }.items()
     for name, make in models.items()
 ]

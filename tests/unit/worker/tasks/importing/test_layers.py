@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from core.errors import JobError
-from tests.fixtures.engine.wrappers import FAST_WRAPPERS, PORTABLE_WRAPPERS
+from tests.fixtures.engine.wrappers import FAST_WRAPPERS, PLAIN_WRAPPERS, PORTABLE_WRAPPERS
 from tests.fixtures.models.tiny import save_model
 from worker.tasks.importing.layers import Layers
 
-WRAPPERS = FAST_WRAPPERS | PORTABLE_WRAPPERS
+WRAPPERS = FAST_WRAPPERS | PORTABLE_WRAPPERS | PLAIN_WRAPPERS
 
 
 @pytest.mark.parametrize(
