@@ -110,6 +110,8 @@ class ServerApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
+            if self._has_token(Request(scope)):
+                no_stranger(scope)
             await self._app(scope, receive, send)
 
     @property
@@ -196,10 +198,12 @@ class ServerApp:
                     await answering.tokenize(exchange, request, served)
 
     def _check_bearer_token(self, request: Request) -> None:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not is_server_token(token, self._settings.secret_keys):
+        if not self._has_token(request):
             raise NotAuthenticated("This server answers the API only. Send requests to the API.")
-        no_stranger(request.scope)
+
+    def _has_token(self, request: Request) -> bool:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        return scheme.lower() == "bearer" and is_server_token(token, self._settings.secret_keys)
 
     def _get_renderer(self) -> "Renderer":
         if self._renderer is None:

@@ -20,6 +20,7 @@ from core.serving.token import REQUEST_HEADER, server_token
 from core.settings import Settings
 from worker.server.app import ServerApp
 from worker.server.exchange import MAX_BODY_BYTES, Exchange
+from worker.server.strangers import KEY
 
 SETTINGS = Settings(secret_keys=SecretStr(Vault.new_key()))
 SECRET = server_token(SETTINGS.secret_keys)
@@ -82,7 +83,7 @@ def test_the_tokens_of_a_request_are_told_by_its_id_once_it_has_ended(server: Se
     assert asyncio.run(told()) == [USAGE, USAGE, None]
 
 
-def ask(server: ServerApp, method: str, path: str, **options: Any) -> httpx.Response:
+def ask(server: Any, method: str, path: str, **options: Any) -> httpx.Response:
     async def asked() -> httpx.Response:
         transport = httpx.ASGITransport(server)
         async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
@@ -114,6 +115,20 @@ def test_only_the_api_is_answered_and_only_at_known_paths(
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
     assert answer.headers["content-type"] == "application/json"
     assert code != "unknown_url" or answer.json()["error"]["message"] == f"Invalid URL ({method} {path})"
+
+
+@pytest.mark.parametrize("path", ["/readyz", "/metrics", "/elsewhere"])
+@pytest.mark.parametrize(("headers", "lifted"), [({}, []), (TOKEN, [True])])
+def test_who_shows_the_token_at_any_path_is_no_stranger(
+    server: ServerApp, path: str, headers: Mapping[str, str], lifted: list[bool]
+) -> None:
+    found: list[bool] = []
+
+    async def with_bounds(scope: Any, receive: Any, send: Any) -> None:
+        await server({**scope, "state": {KEY: lambda: found.append(True)}}, receive, send)
+
+    ask(with_bounds, "GET", path, headers=headers)
+    assert found == lifted
 
 
 def test_an_answer_is_whole_or_a_stream_of_events(server: ServerApp) -> None:
