@@ -80,7 +80,7 @@ class ResidentBase:
         self.decoder, self.why_not_faster = choose_decoder(
             self.model, entry.max_length, sharded, save_in_bf16
         )
-        self.tower = None if sharded else tower_of(self.model, self.decoder, folder)
+        self.tower = None if sharded else tower_of(self.model, self.dtype, self.decoder, folder)
         """What sees images; None if the base model reads none"""
         if self.why_not_faster:
             log.info("slower_path", model=entry.id, path=self.decoder.path, reason=self.why_not_faster)

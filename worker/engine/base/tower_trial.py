@@ -30,12 +30,12 @@ SIZE = 64
 log = structlog.get_logger()
 
 
-def tower_of(model: nn.Module, decoder: TextDecoder, folder: Path) -> Tower | None:
+def tower_of(model: nn.Module, dtype: torch.dtype, decoder: TextDecoder, folder: Path) -> Tower | None:
     """Return the model's tower; None if it has none, or if the engine cannot compute with its vectors."""
     has_processor = any((folder / file).exists() for file in PROCESSOR_FILES)
     if not hasattr(model, "get_image_features") or not has_processor:
         return None
-    tower = Tower(model)
+    tower = Tower(model, dtype)
     try:
         processor: Any = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
         reason = _why_not(model, decoder, tower, processor)

@@ -2,22 +2,18 @@
 
 import time
 from multiprocessing.connection import Connection
-from pathlib import Path
-
-import torch
 
 from core.errors import OutsideFault
 from worker.engine.base.tower import Tower
 from worker.rendering.render_request import ReadImage
-from worker.rows.image_store import ImageStore, number_type_of
+from worker.rows.image_store import ImageStore
 
 
 class ImageFeed:
-    """The images that a file's rows name. `store` has the vectors of those that were seen."""
+    """The images that a file's rows name. `store` gets the vectors of those that are seen."""
 
-    def __init__(self, channel: Connection, count: int, width: int, dtype: torch.dtype, folder: Path) -> None:
-        self.store = ImageStore(width, number_type_of(str(dtype)), folder)
-        self.count, self.seen = count, 0
+    def __init__(self, channel: Connection, count: int, store: ImageStore) -> None:
+        self.store, self.count, self.seen = store, count, 0
         self._channel = channel
 
     @property
@@ -35,9 +31,7 @@ class ImageFeed:
                 found: ReadImage = self._channel.recv()
             except (EOFError, ConnectionError) as error:
                 raise OutsideFault("The process that reads the images has died") from error
-            arguments = {name: torch.from_numpy(array) for name, array in found.arrays.items()}
-            vectors_ID = tower.vectors(arguments).to(getattr(torch, self.store.number_type)).cpu()
-            self.store.write(found.first, vectors_ID.contiguous().view(torch.uint8).numpy())
+            tower.see(found.arrays, self.store, found.first)
             self.seen += 1
             if time.monotonic() >= end:
                 return

@@ -258,8 +258,8 @@ class DataReader:
                 "Rows with images train on one device so far: set training.devices to 1.",
                 param,
             )
-        width = self._base.model.config.get_text_config().hidden_size  # type: ignore[operator, union-attr]
-        feed = ImageFeed(channel, images, width, self._base.dtype, self._readers.folder)
+        assert self._base.tower is not None, "only with a tower, rows have images"
+        feed = ImageFeed(channel, images, self._base.tower.new_store(self._readers.folder))
         self._feeds.append(self._opened.enter_context(closing(feed)))
         return feed.store
 
