@@ -5,6 +5,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -101,13 +102,17 @@ class Archive:
     def back_up(self) -> str:
         """Back up the running cluster, and remove what is too old. Return the backup's name.
 
-        It is a full backup if the last full one is older than FULL_EACH, and else what has changed.
+        It is a full backup if the last full one is older than FULL_EACH, and else what has changed. Each
+        later time can be restored from it.
         """
         full = [each for each in self._list() if each["type"] == "full"]
         newest = max((each["timestamp"]["stop"] for each in full), default=0)
         is_due = datetime.now().timestamp() - newest > FULL_EACH.total_seconds()
         self._run("backup", f"--type={'full' if is_due else 'incr'}")
-        return str(self._list()[-1]["label"])
+        made = self._list()[-1]
+        # pgBackRest counts whole seconds: from the one in which a backup ends, it restores only later ones
+        time.sleep(max(0.0, made["timestamp"]["stop"] + 1 - time.time()))
+        return str(made["label"])
 
     def restore(self, at: datetime) -> None:
         """Make the folder `data`. When Postgres starts, it reads the log up to this time."""
