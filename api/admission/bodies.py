@@ -19,6 +19,8 @@ from core.errors import BodyTooSlow, TooLarge, Unavailable
 
 MAX_JSON_BYTES = 1024**2
 BODY_SECONDS = 10.0
+MAX_BYTES_WITH_IMAGES = 8 * 1024**2
+SECONDS_WITH_IMAGES = 60.0
 
 # A sign-in is far shorter. Everybody may send one, so its body gets little memory.
 MAX_STRANGER_BYTES = 4096
@@ -29,12 +31,18 @@ HELD_BYTES = 64 * 1024**2
 OWNER_BYTES = 16 * 1024**2
 
 STREAMED = "streamed"
+WITH_IMAGES = "with images"
 STRANGERS = ""
 
 
 def streams_body(endpoint: Endpoint) -> Endpoint:
     """Mark the endpoint of a POST route that reads its body itself, while the body arrives."""
     return mark(endpoint, STREAMED)
+
+
+def takes_images(endpoint: Endpoint) -> Endpoint:
+    """Mark the endpoint of a POST route whose body may have images, and is longer then."""
+    return mark(endpoint, WITH_IMAGES)
 
 
 def has_body(headers: Headers) -> bool:
@@ -45,12 +53,15 @@ def has_body(headers: Headers) -> bool:
 class WholeBodies:
     """ASGI middleware that passes a request on when its body is there.
 
-    A body must arrive within `BODY_SECONDS`, and may have `MAX_JSON_BYTES`.
+    A body must arrive within `BODY_SECONDS`, and may have `MAX_JSON_BYTES`. It has more of both where it may
+    have images.
     """
 
     def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute]) -> None:
         self._app = app
+        routes = list(routes)
         self._streamed = marked_paths(routes, STREAMED, method="POST")
+        self._with_images = marked_paths(routes, WITH_IMAGES, method="POST")
         self._held = HeldBytes()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,13 +88,13 @@ class WholeBodies:
         """
         caller = scope["state"].get("caller")
         owner = STRANGERS if caller is None else caller.project_id
-        most = MAX_STRANGER_BYTES if caller is None else MAX_JSON_BYTES
+        most, seconds = self._bounds(scope)
         announced = Headers(scope=scope).get("content-length", "")
         if announced.isdecimal() and int(announced) > most:
             raise _too_large(most)
         body = bytearray()
         try:
-            async with asyncio.timeout(BODY_SECONDS):
+            async with asyncio.timeout(seconds):
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
@@ -97,9 +108,17 @@ class WholeBodies:
                         return bytes(body)
         except TimeoutError:
             raise BodyTooSlow(
-                f"The body did not arrive within {BODY_SECONDS:g} s. Check that content-length is right and "
+                f"The body did not arrive within {seconds:g} s. Check that content-length is right and "
                 "that the whole body is sent, and send the request again."
             ) from None
+
+    def _bounds(self, scope: Scope) -> tuple[int, float]:
+        """Return the most bytes of the request's body, and the seconds in which it must arrive."""
+        if scope["state"].get("caller") is None:
+            return MAX_STRANGER_BYTES, BODY_SECONDS
+        if scope["method"] == "POST" and self._with_images.fullmatch(scope["path"]) is not None:
+            return MAX_BYTES_WITH_IMAGES, SECONDS_WITH_IMAGES
+        return MAX_JSON_BYTES, BODY_SECONDS
 
 
 class HeldBytes:

@@ -10,6 +10,7 @@ from fastapi.sse import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
 from api.admission.auth import CurrentCaller
+from api.admission.bodies import takes_images
 from api.admission.fair_share import ReleasePermit
 from api.chat.relay import Relay
 from api.chat.shared import ChatComponents
@@ -96,6 +97,7 @@ class Finder:
 
 
 @router.post(CHAT, response_model=ChatCompletion, responses=STREAMED)
+@takes_images
 async def create_chat_completion(
     body: ChatRequest,
     caller: CurrentCaller,
@@ -132,6 +134,7 @@ async def create_completion(
 
 
 @router.post(TOKENIZE, response_model=Tokenized)
+@takes_images
 async def tokenize(
     body: TokenizeRequest,
     caller: CurrentCaller,

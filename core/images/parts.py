@@ -36,6 +36,11 @@ class EncodedImage(NamedTuple):
 
 def encoded_image(url: str) -> EncodedImage:
     """Return the image in a data URL, without decoding it. Raises UnusableImage."""
+    if url[:8].lower().startswith(("http://", "https://")):
+        raise UnusableImage(
+            "invalid_image_url",
+            "is elsewhere, and this server fetches no images; write the image itself as a data URL",
+        )
     found = DATA_URL.match(url)
     if found is None:
         raise UnusableImage(

@@ -22,12 +22,14 @@ class ImageReader:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
+        self._placeholders: Placeholders | None = None
 
     @property
     def placeholders(self) -> Placeholders:
         """How the base model marks images. Raises OSError if its folder has no processor."""
-        if self._process is None:
+        if self._placeholders is None:
             self._start()
+        assert self._placeholders is not None, "a process begins with them"
         return self._placeholders
 
     def read(self, content: bytes, detail: Detail, wants_arrays: bool) -> ImageInputs:
@@ -66,7 +68,7 @@ class ImageReader:
                 env=without_secrets(*PASSED_ON),
             )
         try:
-            self._placeholders: Placeholders = self._channel.recv()
+            self._placeholders = self._channel.recv()
         except EOFError as error:
             self.close()
             raise OSError(f"{self._folder} has no processor of images that can be loaded") from error

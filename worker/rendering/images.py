@@ -12,7 +12,7 @@ from jinja2 import TemplateError
 
 from core.datasets.images import image_parts
 from core.images.parts import TYPE, encoded_image
-from worker.images.inputs import Arrays, Detail
+from worker.images.inputs import Arrays, Detail, Placeholders
 from worker.images.reader import ImageReader
 from worker.rows.image_store import FIRST_IMAGE_TOKEN
 
@@ -43,7 +43,7 @@ class FileImages:
     def of(self, messages: Sequence[Message]) -> "ConversationImages | None":
         """Return the images of a conversation; None if it has none. Raises UnusableImage."""
         seen = [self._see(*_image(part)) for part in _parts(messages)]
-        return ConversationImages(self.reader, seen) if seen else None
+        return ConversationImages(self.reader.placeholders, seen) if seen else None
 
     @property
     def digest(self) -> bytes:
@@ -76,8 +76,8 @@ class FileImages:
 class ConversationImages:
     """The images of one conversation, in their order."""
 
-    def __init__(self, reader: ImageReader, seen: Sequence[SeenImage]) -> None:
-        self._placeholders, self._seen = reader.placeholders, seen
+    def __init__(self, placeholders: Placeholders, seen: Sequence[SeenImage]) -> None:
+        self._placeholders, self._seen = placeholders, seen
         self._numbers = np.concatenate([np.asarray(image.numbers, np.int64) for image in seen])
 
     def expanded(self, text: str, messages: Sequence[Message]) -> str:

@@ -66,13 +66,13 @@ def plain(message: Message, in_parts: bool = False) -> Message:
     kept = {key: value for key, value in message.items() if value not in ABSENT}
     kept["role"] = "system" if message["role"] == "developer" else message["role"]
     content = message.get("content")
-    kept["content"] = _parts(content) if in_parts else content_text(content)
+    kept["content"] = template_parts(content) if in_parts else content_text(content)
     if "tool_calls" in kept:
         kept["tool_calls"] = [_call(call) for call in kept["tool_calls"]]
     return kept
 
 
-def _parts(content: Any) -> list[dict[str, str]]:
+def template_parts(content: Any) -> list[dict[str, str]]:
     """Return a content as the parts that templates of models with images expect."""
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
     return [{"type": "text", "text": part["text"]} if "text" in part else {"type": "image"} for part in parts]

@@ -43,23 +43,23 @@ class ImageStore:
         self.number_type = number_type
         self.name = uuid4().bytes
         """Tells apart the equal tokens of different stores"""
-        self._vector_bytes = width * BYTES[number_type]
+        self.vector_bytes = width * BYTES[number_type]
         self._file = nameless_file(folder)
         weakref.finalize(self, self._file.close)
 
     def write(self, first: int, vectors: Vectors) -> None:
         """Write vectors from the number `first` on."""
-        content, at = np.ascontiguousarray(vectors).data.cast("B"), first * self._vector_bytes
+        content, at = np.ascontiguousarray(vectors).data.cast("B"), first * self.vector_bytes
         while content:
             written = os.pwrite(self._file.fileno(), content, at)
             content, at = content[written:], at + written
 
     def read(self, numbers_I: NDArray[np.integer]) -> Vectors:
         """Return the vectors with these numbers. Neighbours are read at once."""
-        found = np.empty((len(numbers_I), self._vector_bytes), np.uint8)
+        found = np.empty((len(numbers_I), self.vector_bytes), np.uint8)
         bounds = [0, *(np.flatnonzero(np.diff(numbers_I) != 1) + 1), len(numbers_I)]
         for begin, end in pairwise(bounds):
-            part, at = found[begin:end], int(numbers_I[begin]) * self._vector_bytes
+            part, at = found[begin:end], int(numbers_I[begin]) * self.vector_bytes
             size = os.preadv(self._file.fileno(), [part.data], at)
             assert size == part.nbytes, "only vectors that were written are read"
         return found

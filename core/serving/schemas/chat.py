@@ -6,7 +6,7 @@ from pydantic import Field
 
 from core.options import Metadata, Options, unsupported
 from core.response_formats import FunctionName, JsonSchema, ResponseFormat
-from core.serving.schemas.messages import Message, Text, plain_text
+from core.serving.schemas.messages import Message, Text, beginning_of
 from core.serving.schemas.sampling import MAX_ANSWER_TOKENS, MAX_LOGPROBS, Sampling
 
 MAX_TOOLS = 128
@@ -102,8 +102,8 @@ class ChatRequest(Sampling):
 
     @property
     def beginning(self) -> str:
-        """The text with which the prompt begins."""
-        return plain_text(self.messages[0].content)
+        """What stands for the beginning of the prompt: a server may have computed it before."""
+        return beginning_of(self.messages)
 
     @property
     def most_tokens(self) -> int | None:

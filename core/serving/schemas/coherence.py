@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from core.errors import InvalidRequest
+from core.images.parts import MAX_IN_ROW, UnusableImage, encoded_image
 from core.serving.schemas.chat import ChatRequest, NamedTool
 from core.serving.schemas.completions import MAX_ANSWERS, CompletionRequest
 from core.serving.schemas.logprob_bound import check_logprobs
-from core.serving.schemas.messages import AssistantMessage, Message, ToolMessage
+from core.serving.schemas.messages import AssistantMessage, Message, ToolMessage, images_of
 from core.serving.schemas.sampling import Sampling
 from core.serving.schemas.tokens import Conversation, TokenizeRequest
 
@@ -90,6 +91,7 @@ def _check_tools(request: Conversation) -> None:
 
 
 def _check_messages(messages: Sequence[Message]) -> None:
+    _check_images(messages)
     called: set[str] = set()
     for position, message in enumerate(messages):
         if isinstance(message, AssistantMessage):
@@ -103,6 +105,22 @@ def _check_messages(messages: Sequence[Message]) -> None:
                 f"messages.{position}.tool_call_id",
                 f"No assistant's message before it has a call with the id '{message.tool_call_id[:64]}'.",
             )
+
+
+def _check_images(messages: Sequence[Message]) -> None:
+    """Raise InvalidRequest for what can be seen without decoding an image."""
+    for count, (path, image) in enumerate(images_of(messages), 1):
+        if count > MAX_IN_ROW:
+            raise _wrong(path, f"A request may have {MAX_IN_ROW} images. Send fewer.")
+        try:
+            encoded_image(image.url)
+        except UnusableImage as error:
+            raise unusable_image(error, path) from error
+
+
+def unusable_image(error: UnusableImage, path: str) -> InvalidRequest:
+    """Return what a client reads about the image at `path` of its request."""
+    return InvalidRequest(f"'{path}' {error}.", code=error.code, param=path)
 
 
 def _wrong(param: str, message: str) -> InvalidRequest:

@@ -1,18 +1,36 @@
-"""The messages of a chat: text, calls of tools, and the answers of tools."""
+"""The messages of a chat: text, images, calls of tools, and the answers of tools."""
 
+import hashlib
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from core.images.parts import TYPE
 from core.options import Options, unsupported
 from core.response_formats import FunctionName
 
 
 class TextPart(Options):
-    """A part of a message. Only text is supported: no image, audio or file."""
+    """A part of a message that is text."""
 
     type: Literal["text"]
     text: str
+
+
+class ImageUrl(Options):
+    url: Annotated[str, Field(description="The image itself as a data URL: a JPEG, PNG or WEBP")]
+    detail: Annotated[
+        Literal["auto", "low", "high"] | None,
+        Field(description="`low` reads at most 512 pixels a side, and `auto` does so for small images"),
+    ] = None
+
+
+class ImagePart(Options):
+    """A part of a user's message that is an image."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
 
 
 class RefusalPart(Options):
@@ -48,7 +66,10 @@ class DeveloperMessage(Options):
 
 class UserMessage(Options):
     role: Literal["user"]
-    content: Text
+    content: Annotated[
+        str | list[Annotated[TextPart | ImagePart, Field(discriminator="type")]],
+        Field(description="A text, or its parts and images in their order"),
+    ]
     name: str | None = None
 
 
@@ -82,7 +103,26 @@ Message = Annotated[
 
 
 def plain_text(content: str | list[Any] | None) -> str:
-    """Return the text of a message: its parts are joined, and no text is the empty text."""
+    """Return the text of a message: its parts are joined, and no text is the empty text. Images have none."""
     if content is None or isinstance(content, str):
         return content or ""
-    return "".join(part.text if isinstance(part, TextPart) else part.refusal for part in content)
+    return "".join(
+        part.text if isinstance(part, TextPart) else part.refusal
+        for part in content
+        if not isinstance(part, ImagePart)
+    )
+
+
+def images_of(messages: Sequence[Message]) -> Iterator[tuple[str, ImageUrl]]:
+    """Yield the images of messages, each with the path to its URL."""
+    for index, message in enumerate(messages):
+        for number, part in enumerate(message.content or ()):
+            if isinstance(part, ImagePart):
+                yield f"messages.{index}.content.{number}.{TYPE}.url", part.image_url
+
+
+def beginning_of(messages: Sequence[Message]) -> str:
+    """Return what stands for the beginning of a prompt: its first text, or a hash of its first image."""
+    for _, image in images_of(messages[:1]):
+        return hashlib.sha256(image.url.encode()).hexdigest()
+    return plain_text(messages[0].content)

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
-from api.admission.bodies import STREAMED
+from api.admission.bodies import STREAMED, WITH_IMAGES
 from api.admission.callers import Caller
 from api.admission.cookies import SIGN_IN_PATH
 from api.admission.fair_share import (
@@ -231,7 +231,7 @@ def test_nobody_gets_a_strangers_permit_for_a_moment_after_its_request() -> None
     assert asyncio.run(ask()) == SIGN_INS_AT_ONCE
 
 
-def test_the_api_marks_the_poll_of_a_job_and_the_uploads() -> None:
+def test_the_api_marks_the_poll_of_a_job_the_uploads_and_what_has_images() -> None:
     routes = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
     marks = {route.path: marks for route in routes if (marks := marks_of(route.endpoint))}
     assert marks == {
@@ -240,4 +240,6 @@ def test_the_api_marks_the_poll_of_a_job_and_the_uploads() -> None:
         "/v1/files/from_completions": {NO_PERMIT},
         "/v1/uploads/{upload_id}/parts": {NO_PERMIT, STREAMED},
         "/v1/uploads/{upload_id}/complete": {NO_PERMIT},
+        "/v1/chat/completions": {WITH_IMAGES},
+        "/v1/tokenize": {WITH_IMAGES},
     }

@@ -23,6 +23,7 @@ from worker.server.answering.chat_form import ChatForm
 from worker.server.answering.completion_form import CompletionAnswer, CompletionForm
 from worker.server.answering.generation import Generation
 from worker.server.answering.grammars import grammar_of
+from worker.server.answering.images import seen_images, without_images
 from worker.server.answering.logprobs import as_text
 from worker.server.answering.parameters import of_choices, sampling_of, tokens_left
 from worker.server.answering.prompts import chat_prompt, text_prompts, tokenized
@@ -47,7 +48,13 @@ class SamplerAnswering:
         """Answer a chat. Raises AppError and ClientGone."""
         model = served_model(exchange, served)
         async with self.models.use(model) as (base, adapter):
-            make = partial(chat_prompt, request=request, room=base.room)
+            images = await seen_images(base, exchange, request)
+            make = partial(
+                chat_prompt,
+                request=without_images(request),
+                room=base.room,
+                images=images and images.of_prompt,
+            )
             prompt, prediction, tool_form = await base.prompting.make(exchange, make)
             left = tokens_left(len(prompt), base.max_length, "messages")
             most = most_tokens(request, len(prompt), left)
@@ -58,7 +65,16 @@ class SamplerAnswering:
                 top_logprobs=request.top_logprobs or 0,
             )
             asked = [
-                GenerationRequest(new_id(""), prompt, each, adapter, grammar, exchange.project, prediction)
+                GenerationRequest(
+                    new_id(""),
+                    prompt,
+                    each,
+                    adapter,
+                    grammar,
+                    exchange.project,
+                    prediction,
+                    images and images.store,
+                )
                 for each in of_choices(sampling, request.choices)
             ]
             answers = [_chat_answer(request, tool_form) for _ in asked]
@@ -101,7 +117,9 @@ class SamplerAnswering:
     async def _tokenized(self, exchange: Exchange, request: TokenizeRequest, model: ServedModel) -> bytes:
         """Return the answer. Nothing refers to the base model while the client reads it."""
         async with self.models.use(model) as (base, _):
-            text, tokens = await base.prompting.make(exchange, partial(tokenized, request=request))
+            images = await seen_images(base, exchange, request)
+            make = partial(tokenized, request=without_images(request), images=images and images.of_prompt)
+            text, tokens = await base.prompting.make(exchange, make)
             return await in_daemon_thread(partial(_shown, base, request, text, tokens), "prompt")
 
 

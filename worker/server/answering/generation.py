@@ -15,7 +15,7 @@ from worker.server.answering.usage import TokenCount
 from worker.server.exchange import Exchange
 from worker.server.sampling.answer_stream import AnswerStream, Increment
 from worker.server.sampling.loaded_base import LoadedBase
-from worker.server.sampling.sampler_thread import SamplerBroken
+from worker.server.sampling.sampler_thread import AGAIN, SamplerBroken
 from worker.server.writing import written
 
 TOO_SLOW = "The answer is read too slowly: its log-probabilities fill the server's memory. Read faster."
@@ -70,7 +70,7 @@ class Generation:
             param = self._params.get(error.param, error.param)
             raise InvalidRequest(error.message, code="invalid_value", param=param) from error
         except SamplerBroken as error:
-            raise SamplingFailed("The computation failed. Send the request again.") from error
+            raise SamplingFailed(AGAIN) from error
 
     async def _send(self, stream: AnswerStream, unfinished: int, count: TokenCount) -> None:
         while unfinished:

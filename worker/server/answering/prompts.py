@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 
 from core.errors import InvalidRequest
 from core.serving.schemas.chat import ChatRequest
-from core.serving.schemas.messages import AssistantMessage, Message, ToolMessage, plain_text
+from core.serving.schemas.messages import AssistantMessage, Message, ToolMessage, images_of, plain_text
 from core.serving.schemas.tokens import Conversation, TokenizeRequest
+from worker.rendering.images import ConversationImages
 from worker.rendering.render import REFUSALS
+from worker.rendering.row_template import template_parts
 from worker.rendering.tool_forms import ToolForm, form_of
 from worker.server.answering.tool_choice import must_call, tool_names
 from worker.server.sampling.longest_token import Room
@@ -28,28 +30,39 @@ class ChatPrompt(NamedTuple):
     tool_form: ToolForm
 
 
-def chat_prompt(tokenizer: Any, request: ChatRequest, room: Room) -> ChatPrompt:
-    """Return the prompt.
+def chat_prompt(
+    tokenizer: Any, request: ChatRequest, room: Room, images: ConversationImages | None = None
+) -> ChatPrompt:
+    """Return the prompt. `images` are those of the messages.
 
     Raises InvalidRequest, also if the bytes of the prompt show that its tokens are too many.
     """
-    text, form = chat_text(tokenizer, request)
+    text, form = chat_text(tokenizer, request, images)
     room.refuse_by_bytes(text, "messages")
     predicted = plain_text(request.prediction.content) if request.prediction else ""
     prediction = _tokens(tokenizer, predicted[: PREDICTED * room.tokens], special=False)[: room.tokens]
-    return ChatPrompt(_tokens(tokenizer, text, special=False), prediction, form)
+    tokens = _tokens(tokenizer, text, special=False)
+    return ChatPrompt(images.numbered(tokens) if images else tokens, prediction, form)
 
 
-def tokenized(tokenizer: Any, request: TokenizeRequest) -> tuple[str, list[int]]:
+def tokenized(
+    tokenizer: Any, request: TokenizeRequest, images: ConversationImages | None = None
+) -> tuple[str, list[int]]:
     """Return the prompt that a client asks to see, and its tokens. Raises InvalidRequest."""
     special = request.add_special_tokens
     if request.prompt is not None:
         return request.prompt, _tokens(tokenizer, request.prompt, special=special is not False)
-    text, _ = chat_text(tokenizer, request, opens_answer=request.add_generation_prompt is not False)
+    text, _ = chat_text(tokenizer, request, images, opens_answer=request.add_generation_prompt is not False)
     return text, _tokens(tokenizer, text, special=bool(special))
 
 
-def chat_text(tokenizer: Any, request: Conversation, *, opens_answer: bool = True) -> tuple[str, ToolForm]:
+def chat_text(
+    tokenizer: Any,
+    request: Conversation,
+    images: ConversationImages | None = None,
+    *,
+    opens_answer: bool = True,
+) -> tuple[str, ToolForm]:
     """Return the prompt, and the form in which the model writes calls. Raises InvalidRequest.
 
     With `opens_answer`, the prompt ends with the beginning of an answer. If the model must call a tool, this
@@ -66,11 +79,13 @@ def chat_text(tokenizer: Any, request: Conversation, *, opens_answer: bool = Tru
             code="unsupported_parameter",
             param="tools",
         )
-    messages = [_as_template_takes(message) for message in request.messages or ()]
+    in_parts = images is not None
+    messages = [_as_template_takes(message, in_parts=in_parts) for message in request.messages or ()]
     try:
         text = tokenizer.apply_chat_template(
             messages, tools=tools or None, tokenize=False, add_generation_prompt=opens_answer
         )
+        text = images.expanded(text, messages) if images else text
     except REFUSALS as error:
         raise InvalidRequest(
             f"The model's chat template refuses the messages: {error}", code="invalid_value", param="messages"
@@ -116,10 +131,13 @@ def _template(tokenizer: Any, with_tools: bool) -> str:
         ) from error
 
 
-def _as_template_takes(message: Message) -> dict[str, Any]:
-    """Return the message with its content as text, `system` for `developer`, and arguments parsed."""
+def _as_template_takes(message: Message, *, in_parts: bool) -> dict[str, Any]:
+    """Return the message with `system` for `developer`, and arguments parsed.
+
+    Its content is a text, or a list of parts.
+    """
     role = "system" if message.role == "developer" else message.role
-    plain: dict[str, Any] = {"role": role, "content": plain_text(message.content)}
+    plain: dict[str, Any] = {"role": role, "content": _content(message, in_parts=in_parts)}
     if message.name is not None:
         plain["name"] = message.name
     if isinstance(message, ToolMessage):
@@ -134,6 +152,13 @@ def _as_template_takes(message: Message) -> dict[str, Any]:
             for call in message.tool_calls
         ]
     return plain
+
+
+def _content(message: Message, *, in_parts: bool) -> str | list[dict[str, str]]:
+    if not in_parts:
+        return plain_text(message.content)
+    has_images = any(images_of([message]))
+    return template_parts(message.model_dump()["content"] if has_images else plain_text(message.content))
 
 
 def _parsed(name: str, arguments: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from worker.server.sampling.bases import Bases
 from worker.server.sampling.longest_token import Room, longest_token
 from worker.server.sampling.prompting import Prompting
 from worker.server.sampling.sampler_thread import SamplerThread
+from worker.server.sampling.served_images import ServedImages
 
 
 class LoadedBase:
@@ -24,6 +25,7 @@ class LoadedBase:
         thread: SamplerThread,
         prompting: Prompting,
         room: Room,
+        images: ServedImages | None,
     ) -> None:
         self.entry = base.entry
         self.vocabulary = int(base.model.config.get_text_config().vocab_size)  # type: ignore[union-attr,operator]
@@ -35,6 +37,8 @@ class LoadedBase:
         self.sampler = thread
         self.prompting = prompting
         self.room = room
+        self.images = images
+        """What sees the images of chats; None if the base model reads none"""
         self.fingerprint = system_fingerprint(
             base.source_sha256, base.entry.quantization, base.dtype, base.device.type
         )
@@ -50,6 +54,8 @@ class LoadedBase:
     async def release(self) -> None:
         """Free the memory. No request may use the model any more, and nobody may hold this object."""
         self.prompting.close()
+        if self.images is not None:
+            self.images.close()
         self.adapters.close()
         await self.sampler.stop()
 

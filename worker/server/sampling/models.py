@@ -31,6 +31,7 @@ from worker.server.sampling.bases import Bases
 from worker.server.sampling.loaded_base import LoadedBase, load_sampler
 from worker.server.sampling.prompting import Prompting
 from worker.server.sampling.sampler_thread import SamplerThread
+from worker.server.sampling.served_images import ServedImages
 from worker.server.stored import FOR_ANSWERS, open_store
 from worker.server.threads import in_daemon_thread
 
@@ -119,7 +120,8 @@ class Models:
         adapters = Adapters(self._store, sampler.load_adapter, self._settings.serve_adapter_bytes)
         thread = SamplerThread(sampler, self._bases.slices, self._watchdog, self._sampler_broke)
         prompting = Prompting(renderer, base.folder, CallsRequest())
-        return LoadedBase(base, sampler, adapters, thread, prompting, room)
+        images = ServedImages(base.tower, base.folder, thread) if base.tower else None
+        return LoadedBase(base, sampler, adapters, thread, prompting, room, images)
 
     def _sampler_broke(self, error: BaseException) -> None:
         """Load the model anew for the next request, or end the process if the device itself is broken."""

@@ -2,20 +2,26 @@
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
 
 import structlog
 
 from worker.device.time_slices import TimeSlices
 from worker.device.watchdog import Watchdog
+from worker.engine.device.health import device_is_broken
 from worker.engine.sampler.requests import GenerationRequest, Piece
 from worker.engine.sampler.sampler import Sampler
 
+AGAIN = "The computation failed. Send the request again."
+
 Deliver = Callable[[Piece], None]
-Command = Callable[[], None]
+Command = Callable[[], object]
+Result = TypeVar("Result")
 
 log = structlog.get_logger()
 
@@ -39,7 +45,8 @@ class SamplerThread:
         self._loop = asyncio.get_running_loop()
         self._inbox: SimpleQueue[Command] = SimpleQueue()
         self._receivers: dict[str, Deliver] = {}
-        self._submissions: set[Future[None]] = set()
+        self._work: deque[Command] = deque()  # for the device, beside the sampler's steps
+        self._awaited: set[Future[Any]] = set()
         self._stopping = False
         self._failed = False
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
@@ -50,16 +57,27 @@ class SamplerThread:
 
         Raises RequestRefused and SamplerBroken.
         """
+        self._receivers[request.id] = deliver
+        await self._outcome(partial(self._sampler.submit, request), self._inbox.put)
+
+    async def compute(self, work: Callable[[], Result]) -> Result:
+        """Do the work on the sampler's device, between two steps, and return its result.
+
+        Raises what it raises, and SamplerBroken.
+        """
+        return await self._outcome(work, lambda command: self._inbox.put(partial(self._work.append, command)))
+
+    async def _outcome(self, call: Callable[[], Result], hand_over: Callable[[Command], None]) -> Result:
+        """Return what a call returns or raises that is handed over to the thread. Raises SamplerBroken."""
         if self._failed:
             raise SamplerBroken
-        accepted: Future[None] = Future()
-        self._receivers[request.id] = deliver
-        self._submissions.add(accepted)
-        self._inbox.put(partial(self._submit, request, accepted))
+        outcome: Future[Result] = Future()
+        self._awaited.add(outcome)
+        hand_over(partial(_settle, call, outcome))
         try:
-            await asyncio.wrap_future(accepted)
+            return await asyncio.wrap_future(outcome)
         finally:
-            self._submissions.discard(accepted)
+            self._awaited.discard(outcome)
 
     def cancel(self, request_id: str) -> None:
         """Forget a request, if it has not ended."""
@@ -81,21 +99,15 @@ class SamplerThread:
     def _stop(self) -> None:
         self._stopping = True
 
-    def _submit(self, request: GenerationRequest, accepted: "Future[None]") -> None:
-        if not accepted.set_running_or_notify_cancel():
-            return
-        try:
-            self._sampler.submit(request)
-        except Exception as error:
-            accepted.set_exception(error)
-        else:
-            accepted.set_result(None)
+    @property
+    def _idle(self) -> bool:
+        return self._sampler.idle and not self._work
 
     def _run(self) -> None:
         try:
             while not self._stopping:
                 self._wait_for_work()
-                if not (self._stopping or self._sampler.idle):
+                if not (self._stopping or self._idle):
                     with self._slices.slice() as goes_on:
                         self._compute_while(goes_on)
         except Exception as error:
@@ -103,18 +115,20 @@ class SamplerThread:
             self._loop.call_soon_threadsafe(self._give_up, error)
 
     def _compute_while(self, goes_on: Callable[[], bool]) -> None:
-        """Compute steps until the slice is over, or until there is nothing to compute."""
+        """Compute steps, and other work between them, until the slice or all that is to be done is over."""
         self._obey()  # what came while this thread waited for its slice
-        while not (self._stopping or self._sampler.idle):
+        while not (self._stopping or self._idle):
             with self._watchdog.over():
-                pieces = self._sampler.step()
+                if self._work:
+                    self._work.popleft()()
+                pieces = [] if self._sampler.idle else self._sampler.step()
             self._loop.call_soon_threadsafe(self._hand_out, pieces)
             self._obey()
             if not goes_on():
                 return
 
     def _wait_for_work(self) -> None:
-        if self._sampler.idle:
+        if self._idle:
             self._inbox.get()()
         self._obey()
 
@@ -136,8 +150,20 @@ class SamplerThread:
             deliver(piece)
 
     def _give_up(self, error: BaseException) -> None:
-        for accepted in self._submissions:
-            if not accepted.done():
-                accepted.set_exception(SamplerBroken())
+        for outcome in self._awaited:
+            if not outcome.done():
+                outcome.set_exception(SamplerBroken())
         self.end_all("The computation failed.")
         self._broken(error)
+
+
+def _settle(call: Callable[[], Result], outcome: "Future[Result]") -> None:
+    """Call, unless nobody waits any more. Raises the error of a device that is broken."""
+    if not outcome.set_running_or_notify_cancel():
+        return
+    try:
+        outcome.set_result(call())
+    except Exception as error:
+        outcome.set_exception(error)
+        if device_is_broken(error):
+            raise

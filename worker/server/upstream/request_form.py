@@ -7,7 +7,7 @@ from core.serving.errors import UnsuitedServer
 from core.serving.schemas.chat import ChatRequest
 from core.serving.schemas.completions import CompletionRequest
 from core.serving.schemas.logprob_bound import check_logprobs, most_tokens
-from core.serving.schemas.messages import Message, plain_text
+from core.serving.schemas.messages import Message, images_of, plain_text
 from core.serving.schemas.sampling import Sampling
 
 # vLLM takes what is missing from the model's own `generation_config.json`, so nothing may be missing.
@@ -74,9 +74,11 @@ def _sampling(request: Sampling, project: str) -> dict[str, Any]:
 
 
 def _message(message: Message) -> dict[str, Any]:
-    """Return a message with its content as text, as chat templates take it, and `system` for `developer`."""
+    """Return a message with its content as text, if it has no images, and `system` for `developer`."""
     plain = message.model_dump(exclude_none=True, include={"role", "name", "tool_calls", "tool_call_id"})
     role = "system" if message.role == "developer" else message.role
+    if any(images_of([message])):
+        return {**plain, **message.model_dump(include={"content"}, exclude_none=True), "role": role}
     return {**plain, "role": role, "content": plain_text(message.content)}
 
 
