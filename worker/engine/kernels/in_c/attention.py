@@ -98,9 +98,7 @@ def _built_for_rows(*tensors: Tensor) -> CDLL | None:
     """Return the kernels if the numbers of each row lie side by side."""
     if any(each.stride(2) != 1 for each in tensors):
         return None
-    if (built := kernel("attention", *tensors)) is not None:
-        built.room.restype = c_int64
-    return built
+    return kernel("attention", *tensors)
 
 
 def _rows(x: Tensor) -> Any:
@@ -113,4 +111,5 @@ def _shape(x: Tensor, keys: Tensor, sight: Sight) -> _Shape:
 
 
 def _rooms(built: CDLL, shape: _Shape) -> Tensor:
+    built.room.restype = c_int64
     return torch.empty(torch.get_num_threads() * built.room(byref(shape)), dtype=torch.int32)

@@ -1,8 +1,10 @@
 """The kernels in C against their twins in PyTorch, at widths that are not multiples of a vector."""
 
 import math
+import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from ctypes import CDLL
 
 import pytest
 import torch
@@ -22,6 +24,7 @@ from worker.engine.kernels.in_c import attention as attention_in_c
 from worker.engine.kernels.in_c import calls, nf4
 from worker.engine.kernels.in_c import cross_entropy as cross_entropy_in_c
 from worker.engine.kernels.in_c import elementwise as elementwise_in_c
+from worker.engine.native.build import library
 
 
 @contextmanager
@@ -122,6 +125,24 @@ def test_attention_with_prefixes_and_windows(
     )
     assert found
     assert all(each is not None for each in found)
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the target is one of x86-64")
+def test_attention_in_bf16_needs_no_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not every CPU multiplies pairs of bf16, and on those with AMX other products are faster."""
+
+    def built_without_pairs(name: str, *_: Tensor) -> CDLL | None:
+        return library(calls.HERE / f"{name}.c", True, "-march=x86-64-v3")
+
+    monkeypatch.setattr(attention_in_c, "kernel", built_without_pairs)
+    heads = attention.Heads(query=2, key=1, size=64)
+    layout = attention.Layout(FOREST, heads, *rotation(FOREST, heads.size, torch.bfloat16))
+    assert_twins_agree(
+        torch.bfloat16,
+        lambda qkv: attention.segment_attention(qkv, layout, heads.size**-0.5),
+        lambda qkv: attention.segment_attention_plainly(qkv, layout, heads.size**-0.5),
+        torch.randn(90, 4 * 64).bfloat16(),
+    )
 
 
 @DTYPES
