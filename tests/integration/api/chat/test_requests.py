@@ -27,10 +27,16 @@ def schema_named(name: str) -> dict[str, Any]:
         ({"messages": [{"role": "boss", "content": "x"}]}, "messages.0.role", "invalid_value", '"user"'),
         ({"messages": [{"role": "user"}]}, "messages.0.content", "missing_required_parameter", "content"),
         (
-            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
+            {"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]},
             "messages.0.content.0.type",
             "invalid_value",
-            'On offer: "text"',
+            'On offer: "image_url" and "text"',
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
+            "messages.0.content.0.image_url.url",
+            "invalid_image_url",
+            "must begin with data:image/png;base64",
         ),
         (
             {"messages": [{"role": "tool", "content": "4", "tool_call_id": "call_1"}]},
