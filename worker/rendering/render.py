@@ -34,7 +34,7 @@ from core.errors import JobError
 from core.images.parts import UnusableImage
 from worker.rendering.images import FileImages
 from worker.rendering.row_limits import refusal_of_row
-from worker.rendering.row_template import RowTemplate, refuse_missing_places
+from worker.rendering.row_template import REFUSALS, RowTemplate, refuse_missing_places
 from worker.rows.invocation import invoked_at
 from worker.rows.row import Row
 
@@ -44,17 +44,6 @@ Messages = list[dict[str, Any]]
 TURNS_CHANGE = "the template renders earlier turns differently once later turns follow"
 NAMED_LINES = 10  # the most line numbers in a sentence
 LISTED_LINES = 100  # the most line numbers in the data for programs
-
-# jinja2's own errors, those of transformers, and those of a template's expressions on unexpected messages
-REFUSALS = (
-    TemplateError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    AttributeError,
-    RecursionError,
-)
 
 
 @dataclass

@@ -5,7 +5,11 @@ trained.
 """
 
 from collections.abc import Iterable
+from functools import cached_property, lru_cache
 from typing import Any
+
+from jinja2 import TemplateError
+from transformers.utils.chat_template_utils import render_jinja_template
 
 from core.datasets.chat_rules import content_text
 from core.datasets.common_rules import ABSENT
@@ -18,6 +22,18 @@ from worker.rendering.images import ConversationImages
 Message = dict[str, Any]
 
 TOOL_KEYS = ("name", "description", "parameters", "strict")
+MARK = "content3f9a60c1"
+
+# jinja2's own errors, those of transformers, and those of a template's expressions on unexpected messages
+REFUSALS = (
+    TemplateError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    RecursionError,
+)
 
 
 class RowTemplate:
@@ -30,7 +46,13 @@ class RowTemplate:
 
     def plain(self, messages: Iterable[Message]) -> list[Message]:
         """Return messages as the template expects them."""
-        return [plain(message, in_parts=self._images is not None) for message in messages]
+        return [plain(message, self._in_parts) for message in messages]
+
+    @cached_property
+    def _in_parts(self) -> bool:
+        return self._images is not None or reads_only_parts(
+            self._tokenizer.get_chat_template(tools=self._tools)
+        )
 
     def __call__(self, text: str, **options: Any) -> Any:
         encoded = self._tokenizer(text, **options)
@@ -70,6 +92,24 @@ def plain(message: Message, in_parts: bool = False) -> Message:
     if "tool_calls" in kept:
         kept["tool_calls"] = [_call(call) for call in kept["tool_calls"]]
     return kept
+
+
+@lru_cache
+def reads_only_parts(template: str) -> bool:
+    """Return whether a template leaves out a content that is a text, and writes the parts of a list.
+
+    So do some templates of models with images, such as SmolVLM's: they loop over every content.
+    """
+    text, parts = (_shows_mark(template, content) for content in (MARK, template_parts(MARK)))
+    return parts and not text
+
+
+def _shows_mark(template: str, content: Any) -> bool:
+    try:
+        texts, _ = render_jinja_template([[{"role": "user", "content": content}]], chat_template=template)
+    except REFUSALS:
+        return False
+    return MARK in texts[0]
 
 
 def template_parts(content: Any) -> list[dict[str, str]]:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from core.errors import JobError
-from worker.rendering.render import REFUSALS, TURNS_CHANGE
-from worker.rendering.row_template import RowTemplate, plain
+from worker.rendering.render import TURNS_CHANGE
+from worker.rendering.row_template import REFUSALS, RowTemplate
 
 Message = dict[str, Any]
 
@@ -33,7 +33,7 @@ def tokens_after_calls(
     try:
         text, with_marks = (
             template.apply_chat_template(
-                [plain(message) for message in (*row["messages"], *messages)],
+                template.plain((*row["messages"], *messages)),
                 tokenize=False,
                 add_generation_prompt=True,
             )
@@ -41,7 +41,7 @@ def tokens_after_calls(
         )
         before = _up_to_end_of_turn(with_marks, tokenizer.decode([end_token]))
         if before is None:
-            turn = [plain(message) for message in (*row["messages"], *called[:first])]
+            turn = template.plain((*row["messages"], *called[:first]))
             before = template.apply_chat_template(turn, tokenize=False)
     except REFUSALS as error:
         raise _refusal(str(error)) from error

@@ -13,8 +13,7 @@ from core.serving.schemas.chat import ChatRequest
 from core.serving.schemas.messages import AssistantMessage, Message, ToolMessage, images_of, plain_text
 from core.serving.schemas.tokens import Conversation, TokenizeRequest
 from worker.rendering.images import ConversationImages
-from worker.rendering.render import REFUSALS
-from worker.rendering.row_template import template_parts
+from worker.rendering.row_template import REFUSALS, reads_only_parts, template_parts
 from worker.rendering.tool_forms import ToolForm, form_of
 from worker.server.answering.tool_choice import must_call, tool_names
 from worker.server.sampling.longest_token import Room
@@ -79,7 +78,7 @@ def chat_text(
             code="unsupported_parameter",
             param="tools",
         )
-    in_parts = images is not None
+    in_parts = images is not None or reads_only_parts(template)
     messages = [_as_template_takes(message, in_parts=in_parts) for message in request.messages or ()]
     try:
         text = tokenizer.apply_chat_template(

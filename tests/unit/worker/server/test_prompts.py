@@ -16,6 +16,9 @@ MESSAGES: list[dict[str, Any]] = [
     {"role": "user", "content": "Hi <|im_end|>"},
 ]
 ROOM = Room(512, None)
+ONLY_PARTS = tiny.TEMPLATE.replace(
+    "{{ message['content'] }}", "{% for part in message['content'] %}{{ part['text'] }}{% endfor %}"
+)
 TOOL = {"type": "function", "function": {"name": "paint", "description": "Paints", "parameters": {}}}
 
 
@@ -51,13 +54,15 @@ def test_only_as_much_of_a_prediction_is_tokenized_as_the_model_takes() -> None:
     assert max(map(len, tokens.given)) == PREDICTED * ROOM.tokens
 
 
-def test_a_model_is_asked_as_it_was_trained() -> None:
-    tokens = tokenizer()
+@pytest.mark.parametrize("template", [tiny.TEMPLATE, ONLY_PARTS])
+def test_a_model_is_asked_as_it_was_trained(template: str) -> None:
+    tokens = tokenizer(template)
     prompt, *_ = chat_prompt(tokens, request(MESSAGES), ROOM)
     row = {"messages": [*MESSAGES, {"role": "assistant", "content": "Hello"}]}
     (trained,) = Rendering(tokens, 512, "training_file").render([(1, row)])
     learnt_from = int(trained.learnt_L.argmax())
     assert prompt == trained.tokens_L[:learnt_from].tolist()
+    assert "Be brief." in tokens.decode(prompt)
 
 
 def test_tools_and_the_arguments_of_calls_reach_the_template_as_objects() -> None:
