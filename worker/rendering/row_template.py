@@ -9,7 +9,6 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from jinja2 import TemplateError
-from transformers.utils.chat_template_utils import render_jinja_template
 
 from core.datasets.chat_rules import content_text
 from core.datasets.common_rules import ABSENT
@@ -50,9 +49,8 @@ class RowTemplate:
 
     @cached_property
     def _in_parts(self) -> bool:
-        return self._images is not None or reads_only_parts(
-            self._tokenizer.get_chat_template(tools=self._tools)
-        )
+        template = self._tokenizer.get_chat_template(tools=self._tools)
+        return self._images is not None or reads_only_parts(self._tokenizer, template)
 
     def __call__(self, text: str, **options: Any) -> Any:
         encoded = self._tokenizer(text, **options)
@@ -94,22 +92,23 @@ def plain(message: Message, in_parts: bool = False) -> Message:
     return kept
 
 
-@lru_cache
-def reads_only_parts(template: str) -> bool:
+@lru_cache(maxsize=4)
+def reads_only_parts(tokenizer: Any, template: str) -> bool:
     """Return whether a template leaves out a content that is a text, and writes the parts of a list.
 
     So do some templates of models with images, such as SmolVLM's: they loop over every content.
     """
-    text, parts = (_shows_mark(template, content) for content in (MARK, template_parts(MARK)))
+    text, parts = (_shows_mark(tokenizer, template, content) for content in (MARK, template_parts(MARK)))
     return parts and not text
 
 
-def _shows_mark(template: str, content: Any) -> bool:
+def _shows_mark(tokenizer: Any, template: str, content: Any) -> bool:
+    message = {"role": "user", "content": content}
     try:
-        texts, _ = render_jinja_template([[{"role": "user", "content": content}]], chat_template=template)
+        text: str = tokenizer.apply_chat_template([message], chat_template=template, tokenize=False)
     except REFUSALS:
         return False
-    return MARK in texts[0]
+    return MARK in text
 
 
 def template_parts(content: Any) -> list[dict[str, str]]:

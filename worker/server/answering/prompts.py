@@ -78,7 +78,7 @@ def chat_text(
             code="unsupported_parameter",
             param="tools",
         )
-    in_parts = images is not None or reads_only_parts(template)
+    in_parts = images is not None or reads_only_parts(tokenizer, template)
     messages = [_as_template_takes(message, in_parts=in_parts) for message in request.messages or ()]
     try:
         text = tokenizer.apply_chat_template(
