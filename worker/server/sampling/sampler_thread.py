@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 
 class SamplerBroken(Exception):
-    """A step of the sampler has failed, so that nothing can be computed with it any more."""
+    """The sampler or its device has failed, so that nothing can be computed with it any more."""
 
 
 class SamplerThread:
@@ -164,6 +164,7 @@ def _settle(call: Callable[[], Result], outcome: "Future[Result]") -> None:
     try:
         outcome.set_result(call())
     except Exception as error:
-        outcome.set_exception(error)
         if device_is_broken(error):
+            outcome.set_exception(SamplerBroken())
             raise
+        outcome.set_exception(error)

@@ -11,6 +11,7 @@ from core.errors import AppError
 from core.serving.errors import SamplingFailed, UnsuitedServer
 from core.serving.schemas.chat import ChatRequest
 from core.serving.schemas.completions import CompletionRequest
+from tests.fixtures.rows.images import image_part, question
 from worker.server.upstream.answer_form import AnswerForm, events_of
 from worker.server.upstream.errors import AdapterForgotten, failure, refusal
 from worker.server.upstream.request_form import chat_body, completion_body
@@ -68,6 +69,17 @@ def test_messages_are_sent_as_the_chat_template_takes_them() -> None:
         {"role": "system", "content": "one two"},
         {"role": "assistant", "content": "", "tool_calls": [call]},
         {"role": "tool", "content": "done", "tool_call_id": "c"},
+    ]
+
+
+def test_images_are_sent_as_they_are() -> None:
+    content = question(image_part(detail="low"))["content"]
+    body = asked(
+        messages=[{"role": "developer", "content": "Be brief."}, {"role": "user", "content": content}]
+    )
+    assert body["messages"] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": content},
     ]
 
 
