@@ -119,6 +119,7 @@ async def create_chat_completion(
 
 
 @router.post(COMPLETIONS, response_model=Completion, responses=STREAMED)
+@takes_images
 async def create_completion(
     body: CompletionRequest,
     caller: CurrentCaller,

@@ -14,6 +14,8 @@ from core.graders.python.sandbox import Sandbox
 from core.graders.schemas import (
     EndpointGrader,
     Grader,
+    InputAudio,
+    InputImage,
     InputText,
     LabelModelGrader,
     Message,
@@ -25,6 +27,8 @@ from core.graders.schemas import (
     StringCheckGrader,
     TextSimilarityGrader,
 )
+from core.images.parts import UnusableImage, encoded_image
+from core.serving.schemas.coherence import unusable_image
 
 NAMES_THE_SAMPLE = re.compile(r"\{\{\s*sample\b")
 SAMPLING_RANGES = {
@@ -72,7 +76,7 @@ def check_criterion(criterion: Criterion | Grader, sandbox: Sandbox, path: str) 
 
 def check_input_messages(messages: Sequence[Message], param: str) -> None:
     """Raise InvalidRequest if a model could not be asked these messages, whatever the item is."""
-    _check_text_only(messages, param)
+    _check_contents(messages, param)
     for index, message in enumerate(messages):
         for template in _texts(message):
             path = f"{param}.{index}.content"
@@ -123,7 +127,7 @@ def _parts(criterion: Criterion | Grader, path: str) -> Iterator[tuple[object, s
 def _check_model_grader(grader: ModelGrader, path: str) -> None:
     if not grader.input:
         raise _invalid("The grader's model needs at least one message.", f"{path}.input")
-    _check_text_only(grader.input, f"{path}.input")
+    _check_contents(grader.input, f"{path}.input")
     if isinstance(grader, ScoreModelGrader) and grader.sampling_params is not None:
         _check_sampling(grader.sampling_params, f"{path}.sampling_params")
     if isinstance(grader, LabelModelGrader):
@@ -148,14 +152,31 @@ def _check_sampling(params: SamplingParams, path: str) -> None:
             raise _invalid(f"'{name}' must be from {lowest} to {highest}.", f"{path}.{name}")
 
 
-def _check_text_only(messages: Sequence[Message], path: str) -> None:
+def _check_contents(messages: Sequence[Message], path: str) -> None:
+    """Raise InvalidRequest for audio, for an image that no user sends, and for one that is no image."""
     for index, message in enumerate(messages):
-        if any(not isinstance(part, str | InputText | OutputText) for part in _contents(message)):
-            raise InvalidRequest(
-                "The models of this server read text only: no images and no audio.",
-                code="unsupported_parameter",
-                param=f"{path}.{index}.content",
-            )
+        param = f"{path}.{index}.content"
+        for part in _contents(message):
+            if isinstance(part, InputAudio):
+                raise InvalidRequest(
+                    "The models of this server hear no audio. Write what is said as text.",
+                    code="unsupported_parameter",
+                    param=param,
+                )
+            if isinstance(part, InputImage):
+                if message.role != "user":
+                    raise _invalid("Only the messages of a user may have images.", param)
+                _check_image(part.image_url, param)
+
+
+def _check_image(template: str, param: str) -> None:
+    """Raise InvalidRequest for an image that is the same for all rows and cannot be used."""
+    if "{{" in template:
+        return
+    try:
+        encoded_image(template)
+    except UnusableImage as error:
+        raise unusable_image(error, param) from error
 
 
 def _invalid(message: str, param: str) -> InvalidRequest:
@@ -180,6 +201,8 @@ def _texts(message: Message) -> Iterator[str]:
             yield part
         elif isinstance(part, InputText | OutputText):
             yield part.text
+        elif isinstance(part, InputImage):
+            yield part.image_url
 
 
 def _contents(message: Message) -> Sequence[object]:

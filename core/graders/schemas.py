@@ -84,8 +84,10 @@ class OutputText(Options):
 
 class InputImage(Options):
     type: Literal["input_image"]
-    image_url: str
-    detail: str | None = None
+    image_url: Annotated[
+        str, Field(description="A data URL. May contain {{ item.… }}, which may be the whole of it")
+    ]
+    detail: Literal["auto", "low", "high"] | None = None
 
 
 class Audio(Options):

@@ -13,6 +13,7 @@ MEDIA_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
 """The media type of each format that is accepted."""
 MAX_BYTES = 10 * 1024**2
 MAX_IN_ROW = 10
+MAX_URL = 64 + 4 * -(-MAX_BYTES // 3)  # characters of a data URL
 DATA_URL = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+);base64,", re.ASCII | re.IGNORECASE)
 
 

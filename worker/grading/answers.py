@@ -6,6 +6,7 @@ from typing import Any
 from core.serving.paths import CHAT
 from core.serving.served_model import ServedModel
 from worker.grading.asking import Asking
+from worker.grading.named_images import with_named_images
 from worker.grading.usage import UsageSums
 
 
@@ -19,7 +20,7 @@ async def answer(
     counted = found["usage"]
     cached = (counted.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
     return {
-        "input": asked["messages"],
+        "input": with_named_images(asked["messages"]),
         "output": [message],
         "finish_reason": choice["finish_reason"],
         "model": model,

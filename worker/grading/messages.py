@@ -1,11 +1,12 @@
-"""Makes the messages and texts of templates, with the values of an item and a sample."""
+"""Makes the messages, texts and images of templates, with the values of an item and a sample."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from core.graders.sample import NoJson, Sample
-from core.graders.schemas import InputText, Message, OutputText
+from core.graders.schemas import InputImage, InputText, Message, OutputText
 from core.graders.templates import TooLong, UnknownVariable, malformed, render
+from core.images.parts import MAX_URL, TYPE
 from worker.grading.row_failed import RowFailed
 
 MAX_PROMPT = 1_000_000  # characters of one text; the model's own limit is lower
@@ -33,18 +34,32 @@ def text_of(template: str, item: dict[str, Any], sample: Sample, most: int = MAX
         raise RowFailed("text_too_long", f"A text has more than {most:,} characters.") from error
 
 
-def _content(content: Any, item: dict[str, Any], sample: Sample) -> str:
+def _content(content: Any, item: dict[str, Any], sample: Sample) -> str | list[dict[str, Any]]:
+    """Return the text of a message, or its parts if it has images."""
     parts = content if isinstance(content, list) else [content]
+    if any(isinstance(part, InputImage) for part in parts):
+        return [_part(part, item, sample) for part in parts]
     return "".join(_text(part, item, sample) for part in parts)
+
+
+def _part(part: Any, item: dict[str, Any], sample: Sample) -> dict[str, Any]:
+    if not isinstance(part, InputImage):
+        return {"type": "text", "text": _text(part, item, sample)}
+    url = _filled(part.image_url, item, sample, MAX_URL)
+    return {"type": TYPE, TYPE: {"url": url, "detail": part.detail or "auto"}}
 
 
 def _text(part: Any, item: dict[str, Any], sample: Sample) -> str:
     if isinstance(part, InputText | OutputText):
         part = part.text
     if not isinstance(part, str):
-        raise RowFailed("unsupported_input", "Only text is supported in messages, no image and no audio.")
+        raise RowFailed("unsupported_input", "A message may have text and images, and no audio.")
+    return _filled(part, item, sample, MAX_PROMPT)
+
+
+def _filled(template: str, item: dict[str, Any], sample: Sample, most: int) -> str:
     try:
-        return text_of(part, item, sample)
+        return text_of(template, item, sample, most)
     except NoJson as error:
         raise RowFailed(
             "sample_parse_error", "A template names the sample's JSON, but it is none."

@@ -16,11 +16,16 @@ Choice = dict[str, Any]
 
 
 async def prompt_logprobs(
-    asking: Asking, served: ServedModel, model: str, tokens: Sequence[int], usage: UsageSums
+    asking: Asking,
+    served: ServedModel,
+    model: str,
+    tokens: Sequence[int],
+    usage: UsageSums,
+    images: Sequence[dict[str, Any]] = (),
 ) -> list[dict[str, Choice] | None]:
     """Return the choices at the place of each token, by their numbers as texts. The first place has none.
 
-    Raises what `Asking.ask` raises.
+    `images` are those whose tokens are among the tokens, in OpenAI's form. Raises what `Asking.ask` raises.
     """
     asked = {
         "model": model,
@@ -30,6 +35,8 @@ async def prompt_logprobs(
         "prompt_logprobs": 1,
         "temperature": 0,
     }
+    if images:
+        asked["images"] = list(images)
     found = await asking.ask(COMPLETIONS, served, asked, partial(usage.add_answer, model))
     places: list[dict[str, Choice] | None] = found["choices"][0]["prompt_logprobs"]
     return places

@@ -10,7 +10,13 @@ from worker.images.inputs import Detail, ImageInputs, Order, Placeholders
 from worker.process.without_secrets import without_secrets
 
 PROGRAM = "worker.images.image_process"
+PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
 PASSED_ON = ("GOMP_SPINCOUNT", "HF_HUB_DISABLE_TELEMETRY", "PYTHONPATH", "TRANSFORMERS_VERBOSITY")
+
+
+def has_processor(folder: Path) -> bool:
+    """Return whether a base model's folder has a processor of images."""
+    return any((folder / file).exists() for file in PROCESSOR_FILES)
 
 
 class ImageReader:

@@ -14,7 +14,8 @@ from core.datasets.images import image_parts
 from core.images.parts import TYPE, encoded_image
 from worker.images.inputs import Arrays, Detail, Placeholders
 from worker.images.reader import ImageReader
-from worker.rows.image_store import FIRST_IMAGE_TOKEN
+from worker.rendering.render_request import RenderedImages
+from worker.rows.image_store import FIRST_IMAGE_TOKEN, with_placeholders
 
 Message = dict[str, Any]
 
@@ -50,6 +51,14 @@ class FileImages:
         """A hash of all images that were seen, in their order."""
         return hashlib.sha256(b"".join(content + detail.encode() for content, detail in self._seen)).digest()
 
+    @property
+    def summary(self) -> RenderedImages | None:
+        """What is to be known of the images that were seen; None if there are none."""
+        if not self._seen:
+            return None
+        first = [image.numbers.start for image in self._seen.values()]
+        return RenderedImages(self.reader.placeholders.token, first)
+
     def arrays(self, conversations: Iterable[Sequence[Message]]) -> Iterator[tuple[int, Arrays]]:
         """Read the images of the same conversations again, in the same order.
 
@@ -80,22 +89,35 @@ class ConversationImages:
         self._placeholders, self._seen = placeholders, seen
         self._numbers = np.concatenate([np.asarray(image.numbers, np.int64) for image in seen])
 
-    def expanded(self, text: str, messages: Sequence[Message]) -> str:
-        """Return what a template has made of the first messages, with the words of each of their images.
+    @property
+    def tokens(self) -> int:
+        """The number of tokens that stand for a part of an image."""
+        return len(self._numbers)
 
-        Raises TemplateError if the text has another number of placeholders than the messages have images.
+    def expanded(self, text: str, count: int | None = None) -> str:
+        """Return a text with the words of the first `count` images, or of all, in the place of placeholders.
+
+        Raises TemplateError if the text has another number of placeholders.
         """
-        count = sum(part.get("type") == "image" for message in messages for part in message["content"])
+        count = len(self._seen) if count is None else count
         placeholder = self._placeholders.text
         first, *others = text.split(placeholder)
         if len(others) != count:
             raise TemplateError(
-                f"the messages have {count} images, and the text that it makes of them has {placeholder!r}, "
-                f"which stands for an image, {len(others)} times; write it in no message"
+                f"the text for {count} images has {placeholder!r}, which stands for an image, {len(others)} "
+                "times; write it only where an image is"
             )
         return first + "".join(
             image.words + part for image, part in zip(self._seen[:count], others, strict=True)
         )
+
+    def tokens_among(self, tokens: Sequence[int]) -> int:
+        """Return how many tokens stand for a part of an image."""
+        return sum(token == self._placeholders.token for token in tokens)
+
+    def without_numbers(self, tokens: Sequence[int]) -> list[int]:
+        """Return the tokens of which `numbered` made these."""
+        return with_placeholders(tokens, self._placeholders.token)
 
     def numbered(self, tokens: Sequence[int]) -> list[int]:
         """Return tokens in which those that stand for a part of an image say which vector they have."""

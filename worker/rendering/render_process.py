@@ -184,7 +184,7 @@ def _result(
 ) -> Rendered:
     result = Rendered(summary, fingerprint, rendering.warnings())
     if images is not None:
-        result = replace(result, images=len(images))
+        result = replace(result, images=images.summary)
     if check is None:
         return result
     findings = check.findings(rendering)

@@ -62,12 +62,20 @@ class PrepareRequest:
 
 
 @dataclass(frozen=True)
+class RenderedImages:
+    """The images of a file: the token that a tokenizer has for each part, and the first vector of each."""
+
+    placeholder: int
+    first_vectors: Sequence[int]
+
+
+@dataclass(frozen=True)
 class Rendered:
     """The result. The two files of the row store follow it, and then the images, each as a `ReadImage`.
 
-    `images` is their number. `fingerprint` is that of the job with these rows. `warnings` are sentences for
-    the client, each with data for programs. If the rows were checked, `findings` say what was found, and
-    `checked_rows` are those of the training file.
+    `images` is None if there are none. `fingerprint` is that of the job with these rows. `warnings` are
+    sentences for the client, each with data for programs. If the rows were checked, `findings` say what was
+    found, and `checked_rows` are those of the training file.
     """
 
     summary: Summary
@@ -75,7 +83,7 @@ class Rendered:
     warnings: list[tuple[str, dict[str, Any]]]
     findings: list[DataFinding] = field(default_factory=list)
     checked_rows: RowsOfFile | None = None
-    images: int = 0
+    images: RenderedImages | None = None
 
 
 @dataclass(frozen=True)

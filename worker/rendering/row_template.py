@@ -60,7 +60,7 @@ class RowTemplate:
 
     def apply_chat_template(self, messages: list[Message], **options: Any) -> Any:
         text = self._tokenizer.apply_chat_template(messages, tools=self._tools, **options)
-        return text if self._images is None else self._images.expanded(text, messages)
+        return text if self._images is None else self._images.expanded(text, image_count(messages))
 
 
 def refuse_missing_places(
@@ -115,6 +115,11 @@ def template_parts(content: Any) -> list[dict[str, str]]:
     """Return a content as the parts that templates of models with images expect."""
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
     return [{"type": "text", "text": part["text"]} if "text" in part else {"type": "image"} for part in parts]
+
+
+def image_count(messages: Iterable[Message]) -> int:
+    """Return how many images messages have, in the form that templates expect."""
+    return sum(part["type"] == "image" for message in messages for part in message["content"] or ())
 
 
 def _call(call: dict[str, Any]) -> dict[str, Any]:

@@ -36,6 +36,11 @@ def words_among(tokens: Iterable[int]) -> list[int]:
     return [token for token in tokens if token < FIRST_IMAGE_TOKEN]
 
 
+def with_placeholders(tokens: Iterable[int], placeholder: int) -> list[int]:
+    """Return tokens with the one that a model's tokenizer has for each part of an image."""
+    return [token if token < FIRST_IMAGE_TOKEN else placeholder for token in tokens]
+
+
 class ImageStore:
     """Vectors of `width` numbers of a type. Their file has no name."""
 

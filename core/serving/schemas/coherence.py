@@ -3,7 +3,7 @@
 The process in which a request begins checks it, once: the API, or an eval run. Servers trust both.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -13,7 +13,7 @@ from core.images.parts import MAX_IN_ROW, UnusableImage, encoded_image
 from core.serving.schemas.chat import ChatRequest, NamedTool
 from core.serving.schemas.completions import MAX_ANSWERS, CompletionRequest
 from core.serving.schemas.logprob_bound import check_logprobs
-from core.serving.schemas.messages import AssistantMessage, Message, ToolMessage, images_of
+from core.serving.schemas.messages import AssistantMessage, ImageUrl, Message, ToolMessage, images_of
 from core.serving.schemas.sampling import Sampling
 from core.serving.schemas.tokens import Conversation, TokenizeRequest
 
@@ -54,6 +54,9 @@ def check_completion(request: CompletionRequest) -> None:
         raise _wrong("best_of", "'best_of' must be equal to 'n': all answers are returned.")
     if request.answers > MAX_ANSWERS:
         raise _wrong("n", f"A request may have {MAX_ANSWERS} answers: its prompts, times 'n'.")
+    if request.images and len(request.prompts) > 1:
+        raise _wrong("images", "'images' belong to one prompt. Send a request for each prompt.")
+    _check_images(request.placed_images)
     tokens = sum(len(prompt) for prompt in request.prompts if not isinstance(prompt, str))
     check_logprobs(request, request.most_tokens * len(request.prompts) * request.choices, tokens)
 
@@ -91,7 +94,7 @@ def _check_tools(request: Conversation) -> None:
 
 
 def _check_messages(messages: Sequence[Message]) -> None:
-    _check_images(messages)
+    _check_images(images_of(messages))
     called: set[str] = set()
     for position, message in enumerate(messages):
         if isinstance(message, AssistantMessage):
@@ -107,9 +110,9 @@ def _check_messages(messages: Sequence[Message]) -> None:
             )
 
 
-def _check_images(messages: Sequence[Message]) -> None:
-    """Raise InvalidRequest for what can be seen without decoding an image."""
-    for count, (path, image) in enumerate(images_of(messages), 1):
+def _check_images(images: Iterable[tuple[str, ImageUrl]]) -> None:
+    """Raise InvalidRequest for what can be seen without decoding an image. Each comes with its path."""
+    for count, (path, image) in enumerate(images, 1):
         if count > MAX_IN_ROW:
             raise _wrong(path, f"A request may have {MAX_IN_ROW} images. Send fewer.")
         try:

@@ -1,10 +1,14 @@
 """A request of `POST /v1/completions`."""
 
+import hashlib
+from collections.abc import Iterator
 from typing import Annotated
 
 from pydantic import Field
 
+from core.images.parts import MAX_IN_ROW
 from core.options import unsupported
+from core.serving.schemas.messages import ImageUrl
 from core.serving.schemas.sampling import MAX_CHOICES, MAX_LOGPROBS, Sampling
 
 MAX_PROMPTS = 64
@@ -26,6 +30,14 @@ class CompletionRequest(Sampling):
         str | Prompts | Tokens | TokenPrompts,
         Field(description="A text or its tokens, or a list of texts or of their tokens"),
     ]
+    images: Annotated[
+        list[ImageUrl] | None,
+        Field(
+            max_length=MAX_IN_ROW,
+            description="The images of a single prompt. A text has the model's placeholder for each of them, "
+            "and a list of tokens has all tokens of each, as `/v1/tokenize` returns them",
+        ),
+    ] = None
     echo: Annotated[bool | None, Field(description="Whether the answer begins with the prompt")] = None
     logprobs: Annotated[
         int | None,
@@ -42,7 +54,9 @@ class CompletionRequest(Sampling):
 
     @property
     def beginning(self) -> str:
-        """What the first prompt begins with: its text, or its tokens."""
+        """What the first prompt begins with: its first image, or its text or tokens."""
+        for image in self.images or ():
+            return hashlib.sha256(image.url.encode()).hexdigest()
         return str(self.prompts[0][:BEGINNING])
 
     @property
@@ -59,6 +73,12 @@ class CompletionRequest(Sampling):
         if isinstance(prompt[0], int):
             return [[token for token in prompt if isinstance(token, int)]]
         return prompt
+
+    @property
+    def placed_images(self) -> Iterator[tuple[str, ImageUrl]]:
+        """The images, each with the path to its URL."""
+        for number, image in enumerate(self.images or ()):
+            yield f"images.{number}.url", image
 
     @property
     def answers(self) -> int:

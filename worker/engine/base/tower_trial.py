@@ -22,9 +22,9 @@ from worker.engine.base.trial import TOLERANCE, difference
 from worker.engine.batch.micro_batch import MicroBatch, trial_row
 from worker.engine.decoders.head import capped_logits
 from worker.engine.decoders.text_decoder import TextDecoder
+from worker.images.reader import has_processor
 from worker.rows.image_store import FIRST_IMAGE_TOKEN
 
-PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
 SIZE = 64
 
 log = structlog.get_logger()
@@ -32,8 +32,7 @@ log = structlog.get_logger()
 
 def tower_of(model: nn.Module, dtype: torch.dtype, decoder: TextDecoder, folder: Path) -> Tower | None:
     """Return the model's tower; None if it has none, or if the engine cannot compute with its vectors."""
-    has_processor = any((folder / file).exists() for file in PROCESSOR_FILES)
-    if not hasattr(model, "get_image_features") or not has_processor:
+    if not hasattr(model, "get_image_features") or not has_processor(folder):
         return None
     tower = Tower(model, dtype)
     try:

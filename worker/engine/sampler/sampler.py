@@ -25,6 +25,7 @@ from worker.engine.sampler.running import Chunk, Computed, Running
 from worker.engine.sampler.slow import SlowComputation
 from worker.engine.sampler.texts import GrowingText
 from worker.engine.sampler.validation import check_request
+from worker.rows.image_store import FIRST_IMAGE_TOKEN, with_placeholders
 
 NOT_FINITE = "The model computed numbers that are not finite. Its adapter is damaged."
 TOO_LITTLE_MEMORY = (
@@ -247,7 +248,10 @@ def end_tokens(base: ResidentBase) -> frozenset[int]:
 
 
 def _with_prompt_logprobs(computed: Computed) -> Computed:
-    """Keep the log-probabilities of the prompt's tokens that follow those of the chunk."""
+    """Keep the log-probabilities of the prompt's tokens that follow those of the chunk.
+
+    A token that stands for a part of an image has none.
+    """
     one, top = computed.running, computed.running.request.sampling.prompt_logprobs
     if top is None or not one.wants_prompt_logprobs:
         return computed
@@ -257,7 +261,11 @@ def _with_prompt_logprobs(computed: Computed) -> Computed:
     tokens = one.request.prompt[known : chunk.stop + 1]
     if tokens:
         rows = computed.logits_SV[known - 1 - chunk.start :][: len(tokens)]
-        one.prompt_choices += token_choices(rows, list(tokens), top)
+        choices = token_choices(rows, with_placeholders(tokens, 0), top)
+        one.prompt_choices += [
+            choice if token < FIRST_IMAGE_TOKEN else None
+            for token, choice in zip(tokens, choices, strict=True)
+        ]
     return computed
 
 

@@ -1,7 +1,6 @@
 """Refuses requests that cannot be computed, with the field that is wrong."""
 
 import math
-from collections.abc import Sequence
 
 from worker.engine.sampler.requests import GenerationRequest, RequestRefused, Sampling
 from worker.rows.image_store import words_among
@@ -31,7 +30,7 @@ def check_request(request: GenerationRequest, words: int, max_length: int, room:
     prompt = len(request.prompt)
     if not prompt:
         raise RequestRefused("The prompt has no tokens.", "prompt")
-    words_of_prompt = _words(request)
+    words_of_prompt = request.prompt if request.images is None else words_among(request.prompt)
     for name, tokens in (("prompt", words_of_prompt), ("prediction", request.prediction)):
         if not all(0 <= token < words for token in tokens):
             raise RequestRefused(f"The {name} has a token that is not one of the model's {words}.", name)
@@ -48,15 +47,6 @@ def check_request(request: GenerationRequest, words: int, max_length: int, room:
             "max_tokens",
         )
     return longest
-
-
-def _words(request: GenerationRequest) -> Sequence[int]:
-    """Return the tokens of the prompt beside those that stand for images."""
-    if request.images is None:
-        return request.prompt
-    if request.sampling.prompt_logprobs is not None:
-        raise RequestRefused("A prompt with images has no log-probabilities.", "prompt_logprobs")
-    return words_among(request.prompt)
 
 
 def _check_sampling(sampling: Sampling, words: int) -> None:

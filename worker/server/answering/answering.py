@@ -10,6 +10,7 @@ from core.serving.schemas.answers import CompletionTokensDetails
 from core.serving.schemas.chat import ChatRequest
 from core.serving.schemas.completions import CompletionRequest
 from core.serving.schemas.logprob_bound import check_logprobs, most_tokens
+from core.serving.schemas.messages import images_of
 from core.serving.schemas.tokens import Tokenized, TokenizeRequest
 from core.serving.served_model import ServedModel
 from core.settings import Settings
@@ -48,7 +49,7 @@ class SamplerAnswering:
         """Answer a chat. Raises AppError and ClientGone."""
         model = served_model(exchange, served)
         async with self.models.use(model) as (base, adapter):
-            images = await seen_images(base, exchange, request)
+            images = await seen_images(base, exchange, images_of(request.messages or ()))
             make = partial(
                 chat_prompt,
                 request=without_images(request),
@@ -91,16 +92,34 @@ class SamplerAnswering:
             for prompt in request.prompts:
                 if isinstance(prompt, str):
                     base.room.refuse_by_bytes(prompt, "prompt")
-            make = partial(text_prompts, prompts=request.prompts, vocabulary=base.vocabulary)
+            images = await seen_images(base, exchange, request.placed_images)
+            of_prompt = images and images.of_prompt
+            make = partial(
+                text_prompts, prompts=request.prompts, vocabulary=base.vocabulary, images=of_prompt
+            )
             prompts = await base.prompting.make(exchange, make)
             asked = [
-                GenerationRequest(new_id(""), prompt, each, adapter, project=exchange.project)
+                GenerationRequest(
+                    new_id(""),
+                    prompt,
+                    each,
+                    adapter,
+                    project=exchange.project,
+                    images=images and images.store,
+                )
                 for prompt in prompts
                 for each in of_choices(_completion_sampling(request, prompt, base), request.choices)
             ]
             check_logprobs(request, sum(each.sampling.max_tokens for each in asked), sum(map(len, prompts)))
             silent = request.most_tokens == 0
-            answers = [CompletionAnswer(each.prompt, bool(request.echo), silent) for each in asked]
+            answers = [
+                CompletionAnswer(
+                    of_prompt.without_numbers(each.prompt) if of_prompt else each.prompt,
+                    bool(request.echo),
+                    silent,
+                )
+                for each in asked
+            ]
             named = head("cmpl-", request, base.fingerprint)
             form = CompletionForm(request, named, answers, base.token_bytes)
             count = TokenCount(sum(map(len, prompts)), only_prompt=silent)
@@ -117,7 +136,7 @@ class SamplerAnswering:
     async def _tokenized(self, exchange: Exchange, request: TokenizeRequest, model: ServedModel) -> bytes:
         """Return the answer. Nothing refers to the base model while the client reads it."""
         async with self.models.use(model) as (base, _):
-            images = await seen_images(base, exchange, request)
+            images = await seen_images(base, exchange, images_of(request.messages or ()))
             make = partial(tokenized, request=without_images(request), images=images and images.of_prompt)
             text, tokens = await base.prompting.make(exchange, make)
             return await in_daemon_thread(partial(_shown, base, request, text, tokens), "prompt")

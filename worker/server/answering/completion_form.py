@@ -49,7 +49,7 @@ class CompletionForm:
         answer.text += text
         answer.logprobs = answer.logprobs or self._no_logprobs(0)
         if answer.logprobs is not None:
-            answer.logprobs.add(chosen, answer.prompt[0])
+            answer.logprobs.add(chosen, answer.prompt)
         if self._request.prompt_logprobs is not None and increment.prompt_logprobs is not None:
             answer.prompt_logprobs = of_prompt(increment.prompt_logprobs, self._token_bytes)
 
@@ -67,7 +67,7 @@ class CompletionForm:
         found = self._no_logprobs(answer.length)
         text, chosen = self._take(answer, increment)
         if found is not None:
-            found.add(chosen, answer.prompt[0])
+            found.add(chosen, answer.prompt)
         if text or chosen or answer.finish_reason is not None:
             yield self._chunk([self._choice(increment.index, answer, text, found)])
 

@@ -1,5 +1,6 @@
 """The images of a request: seen before its prompt is made, which has only their words."""
 
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from core.errors import InvalidRequest
@@ -9,27 +10,32 @@ from core.serving.schemas.tokens import TokenizeRequest
 from core.tracing import spans
 from worker.server.exchange import Exchange
 from worker.server.sampling.loaded_base import LoadedBase
-from worker.server.sampling.served_images import ChatImages
+from worker.server.sampling.served_images import PromptImages
 
 Asked = TypeVar("Asked", ChatRequest, TokenizeRequest)
 
 EMPTY = ImagePart(type="image_url", image_url=ImageUrl(url=""))
 
 
-async def seen_images(base: LoadedBase, exchange: Exchange, request: Asked) -> ChatImages | None:
-    """See the images of a request; None if it has none. Raises InvalidRequest and SamplingFailed."""
-    images = list(images_of(request.messages or ()))
-    if not images:
+async def seen_images(
+    base: LoadedBase, exchange: Exchange, images: Iterable[tuple[str, ImageUrl]]
+) -> PromptImages | None:
+    """See the images of a prompt, each with its path in the request; None if there are none.
+
+    Raises InvalidRequest and SamplingFailed.
+    """
+    placed = list(images)
+    if not placed:
         return None
     if base.images is None:
-        path, _ = images[0]
+        path, _ = placed[0]
         raise InvalidRequest(
             "This model reads no images. Leave them out, or take a model that reads images.",
             code="unsupported_images",
             param=path,
         )
-    with spans.child("chat.images"):
-        return await base.images.see(exchange.project, images)
+    with spans.child("prompt.images"):
+        return await base.images.see(exchange.project, placed)
 
 
 def without_images(request: Asked) -> Asked:

@@ -38,10 +38,10 @@ class CompletionLogprobs:
         self._tops: list[Raw | None] | None = [] if top else None
         self._offsets: list[int] = []
 
-    def add(self, chosen: Sequence[TokenChoice | None], first: int) -> None:
-        """Add the next tokens. That of a prompt's first token is None; it is the token `first`."""
-        for choice in chosen:
-            text = as_text(self._token_bytes(first if choice is None else choice.token))
+    def add(self, chosen: Sequence[TokenChoice | None], prompt: Sequence[int]) -> None:
+        """Add the next tokens. Some of a prompt's are None; such chosen ones begin with the whole prompt."""
+        for place, choice in enumerate(chosen):
+            text = as_text(self._token_bytes(prompt[place] if choice is None else choice.token))
             self._tokens.append(text)
             self._logprobs.append(None if choice is None else choice.logprob)
             self._offsets.append(self._next_offset)

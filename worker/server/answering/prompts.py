@@ -8,12 +8,14 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from jinja2 import TemplateError
+
 from core.errors import InvalidRequest
 from core.serving.schemas.chat import ChatRequest
 from core.serving.schemas.messages import AssistantMessage, Message, ToolMessage, images_of, plain_text
 from core.serving.schemas.tokens import Conversation, TokenizeRequest
 from worker.rendering.images import ConversationImages
-from worker.rendering.row_template import REFUSALS, reads_only_parts, template_parts
+from worker.rendering.row_template import REFUSALS, image_count, reads_only_parts, template_parts
 from worker.rendering.tool_forms import ToolForm, form_of
 from worker.server.answering.tool_choice import must_call, tool_names
 from worker.server.sampling.longest_token import Room
@@ -84,7 +86,7 @@ def chat_text(
         text = tokenizer.apply_chat_template(
             messages, tools=tools or None, tokenize=False, add_generation_prompt=opens_answer
         )
-        text = images.expanded(text, messages) if images else text
+        text = images.expanded(text, image_count(messages)) if images else text
     except REFUSALS as error:
         raise InvalidRequest(
             f"The model's chat template refuses the messages: {error}", code="invalid_value", param="messages"
@@ -95,13 +97,28 @@ def chat_text(
     return text, form
 
 
-def text_prompts(tokenizer: Any, prompts: Sequence[str | list[int]], vocabulary: int) -> list[list[int]]:
-    """Return the tokens of a completion's prompts. Raises InvalidRequest."""
-    return [_text_prompt(tokenizer, prompt, vocabulary) for prompt in prompts]
+def text_prompts(
+    tokenizer: Any,
+    prompts: Sequence[str | list[int]],
+    vocabulary: int,
+    images: ConversationImages | None = None,
+) -> list[list[int]]:
+    """Return the tokens of a completion's prompts. If there are `images`, it has a single one.
+
+    Raises InvalidRequest.
+    """
+    return [_text_prompt(tokenizer, prompt, vocabulary, images) for prompt in prompts]
 
 
-def _text_prompt(tokenizer: Any, prompt: str | list[int], vocabulary: int) -> list[int]:
+def _text_prompt(
+    tokenizer: Any, prompt: str | list[int], vocabulary: int, images: ConversationImages | None
+) -> list[int]:
     """Return the tokens of a prompt. Raises InvalidRequest if it has none."""
+    try:
+        if images is not None and isinstance(prompt, str):
+            prompt = images.expanded(prompt)
+    except TemplateError as error:
+        raise InvalidRequest(f"{error}.", code="invalid_value", param="prompt") from error
     tokens = _tokens(tokenizer, prompt, special=True) if isinstance(prompt, str) else prompt
     unknown = next((token for token in tokens if token >= vocabulary), None)
     if unknown is not None:
@@ -112,7 +129,17 @@ def _text_prompt(tokenizer: Any, prompt: str | list[int], vocabulary: int) -> li
         )
     if not tokens:
         raise InvalidRequest("'prompt' must not be empty.", code="invalid_value", param="prompt")
-    return tokens
+    if images is None:
+        return tokens
+    found, wanted = images.tokens_among(tokens), images.tokens
+    if found != wanted:
+        raise InvalidRequest(
+            f"The prompt has {found} tokens of images, and the 'images' have {wanted}. Ask /v1/tokenize for "
+            "the tokens of a chat with the same images in the same detail.",
+            code="invalid_value",
+            param="prompt",
+        )
+    return images.numbered(tokens)
 
 
 def _tokens(tokenizer: Any, text: str, *, special: bool) -> list[int]:

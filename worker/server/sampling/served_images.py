@@ -1,4 +1,4 @@
-"""The images of chats with one base model. Each is read and seen once, as long as its vectors have room."""
+"""The images of prompts for one base model. Each is read and seen once, as long as its vectors have room."""
 
 import hashlib
 from collections.abc import Sequence
@@ -26,8 +26,8 @@ from worker.server.turns import Turns
 MOST_BYTES = 1024**3  # of vectors on the disk
 
 
-class ChatImages(NamedTuple):
-    """The images of one chat: what they are in its prompt, and the vectors of its tokens."""
+class PromptImages(NamedTuple):
+    """The images of one prompt: what they are in its text, and the vectors of its tokens."""
 
     of_prompt: ConversationImages
     store: ImageStore
@@ -61,8 +61,8 @@ class ServedImages:
         self._turns = Turns(at_once=1)
         self._kept = _Kept(tower.new_store())
 
-    async def see(self, project: str, images: Sequence[tuple[str, ImageUrl]]) -> ChatImages:
-        """See the images of one chat, each with its path in the request.
+    async def see(self, project: str, images: Sequence[tuple[str, ImageUrl]]) -> PromptImages:
+        """See the images of one prompt, each with its path in the request.
 
         Raises InvalidRequest and SamplingFailed.
         """
@@ -70,10 +70,10 @@ class ServedImages:
             if self._kept.vectors * self._kept.store.vector_bytes > self._most_bytes:
                 self._kept = _Kept(self._tower.new_store())  # the old one lasts as long as its last answer
             seen = [await self._see(project, path, image) for path, image in images]
-            return ChatImages(ConversationImages(self._reader.placeholders, seen), self._kept.store)
+            return PromptImages(ConversationImages(self._reader.placeholders, seen), self._kept.store)
 
     def close(self) -> None:
-        """End the process that reads images. No chat may be at work any more."""
+        """End the process that reads images. No prompt may be at work any more."""
         self._reader.close()
 
     async def _see(self, project: str, path: str, image: ImageUrl) -> SeenImage:

@@ -52,6 +52,10 @@ def chat_body(request: ChatRequest, max_length: int, project: str) -> dict[str, 
 
 def completion_body(request: CompletionRequest, max_length: int, project: str) -> dict[str, Any]:
     """Return a completion without its `model`. Raises UnsuitedServer and InvalidRequest."""
+    if request.images:
+        raise UnsuitedServer(
+            "The upstream of this model reads images in chats only. Send them in 'messages'.", param="images"
+        )
     most = min(request.most_tokens, max_length)
     check_logprobs(request, most * request.answers, sum(map(len, request.prompts)))
     body = _sampling(request, project) | _given(request, "prompt", "echo", "logprobs")

@@ -38,8 +38,9 @@ class LikelihoodMeter:
         if row is None:
             reason = "No token of an answer is left within the model's length."
             raise RowFailed("nothing_to_learn", reason)
-        tokens = row.tokens_L.tolist()
-        return _sums(row, await prompt_logprobs(self._asking, self._served, self._model, tokens, usage))
+        tokens, images = self._rows.prompt_of(row, item.conversation)
+        places = await prompt_logprobs(self._asking, self._served, self._model, tokens, usage, images)
+        return _sums(row, places)
 
 
 def judge_likelihood(criterion: Loss | TokenAccuracy, found: Likelihood) -> RowResult:

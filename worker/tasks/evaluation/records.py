@@ -13,6 +13,7 @@ import structlog
 from core.evals.criteria import Criterion
 from core.evals.results import ROWS_IN_A_FILE, Record, file_of
 from core.storage.object_store import tasks_prefix
+from worker.grading.named_images import with_named_images
 from worker.tasks.evaluation.record_files import RecordFiles
 from worker.tasks.evaluation.rows.items import Items
 from worker.tasks.frame.work import Work
@@ -65,5 +66,7 @@ class Records(RecordFiles):
         judged = all(
             record.error is not None or len(record.results) == len(self._criteria) for record in records
         )
-        same = whole and all(record.item == self._items[record.index].item for record in records)
+        same = whole and all(
+            record.item == with_named_images(self._items[record.index].item) for record in records
+        )
         return records if judged and same else None

@@ -21,6 +21,7 @@ from core.tables import Eval
 from core.tracing import spans
 from worker.grading.asking import Asking, bearer_token
 from worker.grading.model_graders import ModelGraders
+from worker.grading.named_images import with_named_images
 from worker.grading.project_endpoints import ProjectEndpoints
 from worker.grading.quota import ChatQuota
 from worker.grading.row_failed import RowFailed
@@ -134,8 +135,8 @@ class _Run:
                 self._uncounted.add(used)
         return Record(
             index=index,
-            item=row.item.item,
-            sample=row.sample,
+            item=with_named_images(row.item.item),
+            sample=with_named_images(row.sample),
             results=results,
             error=error,
             usage=row.usage.by_model,

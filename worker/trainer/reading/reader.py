@@ -235,7 +235,7 @@ class DataReader:
             entries, values = self._files_of(channel)
             rows = RowStore(entries, values, rendered.summary)
             if rendered.images:
-                rows.images = self._feed(channel, rendered.images, param)
+                rows.images = self._feed(channel, len(rendered.images.first_vectors), param)
                 opened.pop_all()
         if self._spec.sampled_tokens:
             self._items[param] = self._opened.enter_context(closing(RowItems(content)))

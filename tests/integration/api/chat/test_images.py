@@ -24,7 +24,7 @@ from tests.fixtures.service.api import Api, Tenant, refusal, strictly, wait_for
 from tests.fixtures.service.serving import ServerProcess, Serving, chat_body, served
 from tests.fixtures.work.completions import allow
 
-CHAT, TOKENIZE = "/v1/chat/completions", "/v1/tokenize"
+CHAT, COMPLETIONS, TOKENIZE = "/v1/chat/completions", "/v1/completions", "/v1/tokenize"
 EYES = "with-eyes"
 LANGUAGE_LAYERS = r".*text_model.*\.(q_proj|v_proj|down_proj)"
 MOST, SURE = 12, 8  # tokens
@@ -239,13 +239,11 @@ def test_a_model_of_texts_says_that_it_reads_no_images(tenant: Tenant) -> None:
     refusal(tenant.http.post(CHAT, json=body), 400, URL, "unsupported_images")
 
 
-def test_what_images_rule_out_is_refused_by_its_name(tenant: Tenant) -> None:
-    body = asked(question(of_image(picture())))
-    refusal(tenant.http.post(CHAT, json={**body, "prompt_logprobs": 1}), 400, "prompt_logprobs")
+def test_a_message_that_writes_the_placeholder_of_images_is_refused(tenant: Tenant) -> None:
     written = asked(question(of_image(picture()), text="An <image> is here"))
     answer = tenant.http.post(CHAT, json=written)
     refusal(answer, 400, "messages")
-    assert "write it in no message" in answer.json()["error"]["message"]
+    assert "write it only where an image is" in answer.json()["error"]["message"]
 
 
 def test_an_answer_about_an_image_is_stored_with_it(chat_api: Api) -> None:
@@ -256,3 +254,85 @@ def test_an_answer_about_an_image_is_stored_with_it(chat_api: Api) -> None:
     wait_for(lambda: tenant.http.get(f"{CHAT}/{stored.id}").status_code == 200, 20)
     found = tenant.http.get(f"{CHAT}/{stored.id}/messages").json()["data"]
     assert found[0]["content_parts"] == messages[0]["content"]
+
+
+def continued(tenant: Tenant, prompt: str | list[int], *images: Image.Image, **more: Any) -> Any:
+    """Return the completion of a prompt with images."""
+    body = {"model": EYES, "prompt": prompt, "max_tokens": MOST, "temperature": 0, "ignore_eos": True, **more}
+    body["images"] = [of_image(image)["image_url"] for image in images]
+    return tenant.http.post(COMPLETIONS, json=body)
+
+
+def tokens_of(tenant: Tenant, *messages: dict[str, Any]) -> list[int]:
+    answer = tenant.http.post(TOKENIZE, json={"model": EYES, "messages": list(messages)})
+    assert answer.status_code == 200, answer.text
+    found: list[int] = answer.json()["tokens"]
+    return found
+
+
+def test_a_completion_goes_on_as_the_chat_with_the_same_images(tenant: Tenant, serving: Serving) -> None:
+    images = [picture(60, 44), picture(60, 44, seed=3)]
+    messages = question(*map(of_image, images), text="Which?")
+    chat = answered(tenant, asked(messages)).choices[0].message.content
+    by_tokens = continued(tenant, tokens_of(tenant, messages), *images).json()
+    parts = [{"type": "image"}, {"type": "image"}, {"type": "text", "text": "Which?"}]
+    processor: Any = AutoProcessor.from_pretrained(serving.folder / EYES)
+    text = processor.apply_chat_template(
+        [{"role": "user", "content": parts}], tokenize=False, add_generation_prompt=True
+    )
+    by_text = continued(tenant, text, *images).json()
+    assert by_tokens["choices"][0]["text"] == by_text["choices"][0]["text"] == chat
+    assert by_tokens["usage"]["prompt_tokens"] == by_text["usage"]["prompt_tokens"]
+
+
+def test_the_log_probabilities_of_a_prompt_beside_its_images_are_those_of_transformers(
+    tenant: Tenant, serving: Serving
+) -> None:
+    image = picture(60, 44)
+    tokens = tokens_of(tenant, question(of_image(image), text="Which?"))
+    answer = continued(tenant, tokens, image, max_tokens=0, echo=True, logprobs=1, prompt_logprobs=1)
+    assert answer.status_code == 200, answer.text
+    (choice,) = answer.json()["choices"]
+    processor: Any = AutoProcessor.from_pretrained(serving.folder / EYES)
+    inputs = processor(
+        images=[image], text=[processor.image_token], return_tensors="pt", do_image_splitting=False
+    )
+    inputs["input_ids"] = torch.tensor([tokens])
+    inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+    model = named_class(serving.folder / EYES).from_pretrained(serving.folder / EYES, dtype=torch.float32)
+    with torch.no_grad():
+        logprobs_LV = model(**inputs).logits[0].log_softmax(-1)
+    of_images = [token == processor.image_token_id for token in tokens]
+    assert sum(of_images) > 1
+    unknown = [place == 0 or of_image for place, of_image in enumerate(of_images)]
+    assert [found is None for found in choice["prompt_logprobs"]] == unknown
+    found = choice["logprobs"]
+    assert [logprob is None for logprob in found["token_logprobs"]] == unknown
+    for place, token in enumerate(tokens):
+        if not unknown[place]:
+            expected = pytest.approx(float(logprobs_LV[place - 1, token]), abs=1e-4)
+            assert choice["prompt_logprobs"][place][str(token)]["logprob"] == expected
+            assert found["token_logprobs"][place] == expected
+
+
+@pytest.mark.parametrize(
+    ("prompt", "count", "param"),
+    [
+        (["<image> one", "<image> two"], 1, "images"),
+        ("no place", 1, "prompt"),
+        ("<image> twice <image>", 1, "prompt"),
+        ("<image>" * (MAX_IN_ROW + 1), MAX_IN_ROW + 1, "images"),
+        ([5, 6, 7], 1, "prompt"),
+    ],
+)
+def test_images_that_do_not_fit_a_completions_prompt_are_refused(
+    tenant: Tenant, prompt: Any, count: int, param: str
+) -> None:
+    refusal(continued(tenant, prompt, *[picture()] * count), 400, param)
+
+
+def test_a_bad_image_of_a_completion_is_refused_with_its_place(tenant: Tenant) -> None:
+    body = {"model": EYES, "prompt": "<image>", "images": [{"url": "https://example.com/a.png"}]}
+    refusal(tenant.http.post(COMPLETIONS, json=body), 400, "images.0.url", "invalid_image_url")
+    of_texts = {**body, "model": TINY, "images": [of_image(picture())["image_url"]]}
+    refusal(tenant.http.post(COMPLETIONS, json=of_texts), 400, "images.0.url", "unsupported_images")

@@ -122,6 +122,42 @@ def test_metrics_without_a_template_need_no_more_than_their_type(alice: Tenant) 
                 "input": [{"role": "user", "content": {"type": "input_image", "image_url": "https://x"}}],
             },
             "testing_criteria.1.input.0.content",
+            "invalid_image_url",
+        ),
+        (
+            {
+                **SCORED,
+                "input": [
+                    {"role": "system", "content": {"type": "input_image", "image_url": "{{ item.x }}"}}
+                ],
+            },
+            "testing_criteria.1.input.0.content",
+            "invalid_value",
+        ),
+        (
+            {
+                **SCORED,
+                "input": [
+                    {
+                        "role": "user",
+                        "content": [{"type": "input_image", "image_url": "{{ item.x | upper }}"}],
+                    }
+                ],
+            },
+            "testing_criteria.1.input.0.content",
+            "invalid_value",
+        ),
+        (
+            {
+                **SCORED,
+                "input": [
+                    {
+                        "role": "user",
+                        "content": {"type": "input_audio", "input_audio": {"data": "", "format": "mp3"}},
+                    }
+                ],
+            },
+            "testing_criteria.1.input.0.content",
             "unsupported_parameter",
         ),
         ({**SCORED, "range": [5, 1]}, "testing_criteria.1.range", "invalid_value"),

@@ -1,14 +1,22 @@
 """Has the rows of training files rendered as in training, by the same process that renders for trainers."""
 
+from collections.abc import Sequence
 from io import FileIO
 from multiprocessing.reduction import recv_handle
 from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from core.catalog import BaseModelEntry, offered_models
+from core.datasets.images import image_parts
 from core.errors import JobError
+from core.images.parts import TYPE
 from worker.base_models.model_store import ensure_model
-from worker.rendering.render_request import Rendered, RenderRequest
+from worker.images.reader import has_processor
+from worker.rendering.render_request import Rendered, RenderedImages, RenderRequest
 from worker.rendering.renderer import Renderer
+from worker.rows.image_store import FIRST_IMAGE_TOKEN, with_placeholders
 from worker.rows.row import Row
 from worker.rows.row_store import RowStore
 from worker.tasks.evaluation.rows.items import PARAM
@@ -18,16 +26,35 @@ ATTEMPTS = 2  # if the process that renders dies
 ROOM = 1  # tokens that a server needs beside the prompt
 
 
+class RowPrompt(NamedTuple):
+    """A row as a server is asked about it: its tokens up to the last learnt one, and the images in them."""
+
+    tokens: list[int]
+    images: list[dict[str, Any]]
+
+
 class RenderedRows:
     """The rows that have something to learn, by the number of their line."""
 
-    def __init__(self, store: RowStore) -> None:
-        self._store = store
+    def __init__(self, store: RowStore, images: RenderedImages | None) -> None:
+        self._store, self._images = store, images
         self._positions = {row.line: position for position, row in enumerate(store)}
 
     def get(self, line: int) -> Row | None:
         position = self._positions.get(line)
         return None if position is None else self._store[position]
+
+    def prompt_of(self, row: Row, conversation: Sequence[dict[str, Any]]) -> RowPrompt:
+        """Return the prompt that asks how likely a model finds a row. The row is that of the conversation.
+
+        What follows the last learnt token changes nothing. So no image is cut, where a row is.
+        """
+        tokens_L = row.tokens_L[: np.flatnonzero(row.learnt_L)[-1] + 1]
+        if self._images is None:
+            return RowPrompt(tokens_L.tolist(), [])
+        begun = np.isin(tokens_L, FIRST_IMAGE_TOKEN + np.asarray(self._images.first_vectors)).sum()
+        images = [part[TYPE] for message in conversation for _, part in image_parts(message)]
+        return RowPrompt(with_placeholders(tokens_L.tolist(), self._images.placeholder), images[:begun])
 
 
 def render_rows(work: Work, base: str, rows: FileIO, folder: Path) -> RenderedRows:
@@ -43,7 +70,7 @@ def render_rows(work: Work, base: str, rows: FileIO, folder: Path) -> RenderedRo
     try:
         for _ in range(ATTEMPTS):
             try:
-                return RenderedRows(_rendered(renderer, tokenizer, rows, _request(work, entry, folder)))
+                return _rendered(renderer, tokenizer, rows, _request(work, entry, folder, tokenizer))
             except (EOFError, ConnectionError):
                 continue
     finally:
@@ -56,7 +83,7 @@ def render_rows(work: Work, base: str, rows: FileIO, folder: Path) -> RenderedRo
     )
 
 
-def _request(work: Work, entry: BaseModelEntry, folder: Path) -> RenderRequest:
+def _request(work: Work, entry: BaseModelEntry, folder: Path, tokenizer: Path) -> RenderRequest:
     return RenderRequest(
         param=PARAM,
         kind="chat",
@@ -65,10 +92,11 @@ def _request(work: Work, entry: BaseModelEntry, folder: Path) -> RenderRequest:
         companions_seed=None,
         fingerprint=b"",
         folder=folder,
+        reads_images=has_processor(tokenizer),  # if the server cannot see them, it refuses each
     )
 
 
-def _rendered(renderer: Renderer, tokenizer: Path, rows: FileIO, request: RenderRequest) -> RowStore:
+def _rendered(renderer: Renderer, tokenizer: Path, rows: FileIO, request: RenderRequest) -> RenderedRows:
     """Return the rows. Raises EOFError or ConnectionError if the process that renders dies."""
     with renderer.render(tokenizer, rows, request) as channel:
         while True:
@@ -77,6 +105,6 @@ def _rendered(renderer: Renderer, tokenizer: Path, rows: FileIO, request: Render
                     continue
                 case Rendered() as rendered:
                     entries, values = (FileIO(recv_handle(channel), "rb+") for _ in range(2))
-                    return RowStore(entries, values, rendered.summary)
+                    return RenderedRows(RowStore(entries, values, rendered.summary), rendered.images)
                 case error:
                     raise error
