@@ -241,5 +241,6 @@ def test_the_api_marks_the_poll_of_a_job_the_uploads_and_what_has_images() -> No
         "/v1/uploads/{upload_id}/parts": {NO_PERMIT, STREAMED},
         "/v1/uploads/{upload_id}/complete": {NO_PERMIT},
         "/v1/chat/completions": {WITH_IMAGES},
+        "/v1/completions": {WITH_IMAGES},
         "/v1/tokenize": {WITH_IMAGES},
     }

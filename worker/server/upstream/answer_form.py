@@ -14,7 +14,7 @@ from core.serving.schemas.answers import ChatChunk, ChatCompletion, Completion
 Form = TypeVar("Form", bound=BaseModel)
 
 LOGPROBS, NULL = ("logprobs", "prompt_logprobs"), Raw(b"null")
-OMITTED_IF_NULL = ("prompt_logprobs", "service_tier", "prompt_tokens_details")
+OMITTED_IF_NULL = ("completion_tokens_details", "prompt_logprobs", "prompt_tokens_details", "service_tier")
 
 
 class AnswerForm:
