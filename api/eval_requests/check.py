@@ -27,7 +27,7 @@ from core.graders.schemas import (
     StringCheckGrader,
     TextSimilarityGrader,
 )
-from core.images.parts import UnusableImage, encoded_image
+from core.images.parts import MAX_IN_ROW, UnusableImage, encoded_image
 from core.serving.schemas.coherence import unusable_image
 
 NAMES_THE_SAMPLE = re.compile(r"\{\{\s*sample\b")
@@ -154,6 +154,7 @@ def _check_sampling(params: SamplingParams, path: str) -> None:
 
 def _check_contents(messages: Sequence[Message], path: str) -> None:
     """Raise InvalidRequest for audio, for an image that no user sends, and for one that is no image."""
+    images = 0
     for index, message in enumerate(messages):
         param = f"{path}.{index}.content"
         for part in _contents(message):
@@ -167,11 +168,14 @@ def _check_contents(messages: Sequence[Message], path: str) -> None:
                 if message.role != "user":
                     raise _invalid("Only the messages of a user may have images.", param)
                 _check_image(part.image_url, param)
+                images += 1
+                if images > MAX_IN_ROW:
+                    raise _invalid(f"A request may have {MAX_IN_ROW} images. Show fewer.", param)
 
 
 def _check_image(template: str, param: str) -> None:
-    """Raise InvalidRequest for an image that is the same for all rows and cannot be used."""
-    if "{{" in template:
+    """Raise InvalidRequest for an image that cannot be used, whatever the row is."""
+    if "{{" in template and not template.lower().startswith("http"):
         return
     try:
         encoded_image(template)

@@ -14,8 +14,12 @@ PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
 PASSED_ON = ("GOMP_SPINCOUNT", "HF_HUB_DISABLE_TELEMETRY", "PYTHONPATH", "TRANSFORMERS_VERBOSITY")
 
 
+class NoImageProcessor(OSError):
+    """A base model's folder has no processor of images that can be loaded."""
+
+
 def has_processor(folder: Path) -> bool:
-    """Return whether a base model's folder has a processor of images."""
+    """Return whether a base model's folder has a processor. It may be one of sounds."""
     return any((folder / file).exists() for file in PROCESSOR_FILES)
 
 
@@ -32,7 +36,7 @@ class ImageReader:
 
     @property
     def placeholders(self) -> Placeholders:
-        """How the base model marks images. Raises OSError if its folder has no processor."""
+        """How the base model marks images. Raises NoImageProcessor."""
         if self._placeholders is None:
             self._start()
         assert self._placeholders is not None, "a process begins with them"
@@ -41,7 +45,7 @@ class ImageReader:
     def read(self, content: bytes, detail: Detail, wants_arrays: bool) -> ImageInputs:
         """Return what the base model reads of an image.
 
-        Raises UnusableImage if it cannot be read, and OSError if the folder has no processor.
+        Raises UnusableImage if it cannot be read, and NoImageProcessor.
         """
         if self._process is None:
             self._start()
@@ -77,4 +81,4 @@ class ImageReader:
             self._placeholders = self._channel.recv()
         except EOFError as error:
             self.close()
-            raise OSError(f"{self._folder} has no processor of images that can be loaded") from error
+            raise NoImageProcessor(f"{self._folder} has no processor of images") from error

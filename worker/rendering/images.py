@@ -104,8 +104,8 @@ class ConversationImages:
         first, *others = text.split(placeholder)
         if len(others) != count:
             raise TemplateError(
-                f"the text for {count} images has {placeholder!r}, which stands for an image, {len(others)} "
-                "times; write it only where an image is"
+                f"{placeholder!r} stands for an image; the text has it {len(others)} times, for {count} "
+                f"image{'' if count == 1 else 's'}; write it once for each image, and nowhere else"
             )
         return first + "".join(
             image.words + part for image, part in zip(self._seen[:count], others, strict=True)

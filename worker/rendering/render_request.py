@@ -27,7 +27,7 @@ class RenderRequest:
     One row may take `row_seconds` of computing and `row_bytes` of memory. If `is_checked`, the
     rows are checked, and compared with the `training_rows`, if they are those of a validation file.
     `invocation` are the tokens from which on the job's adapter acts; it acts on all tokens if there are none.
-    `reads_images` says whether the base model has a tower for images.
+    `reads_images` says whether the base model's folder has a processor for images.
     """
 
     param: str

@@ -17,7 +17,7 @@ from core.serving.paths import CHAT, COMPLETIONS
 from core.serving.token import PROJECT_HEADER, USAGE_HEADER
 from core.tracing import spans
 
-MAX_BODY_BYTES = 9 * 1024**2  # the API takes less
+MAX_BODY_BYTES = 32 * 1024**2  # the API takes less; a row of an eval may have 24 MiB
 BODY_SECONDS = 10.0
 TAKES_NOTHING_SECONDS = 30.0  # a client that takes nothing for so long is given up
 LAST_WORD_SECONDS = 2.0

@@ -86,7 +86,7 @@ def check_file(store: ObjectStore, settings: Settings, prepared: Prepared) -> No
     except FileNotFoundError as error:
         raise names_no_file(file.id, f"{SOURCE}.id") from error
     most_read = min(LOOKED_AT, source.limit or LOOKED_AT)
-    found = check_rows(chunks, prepared.rules, f"{SOURCE}.id", settings.max_row_bytes, most_read)
+    found = check_rows(chunks, prepared.rules, f"{SOURCE}.id", settings.longest_row_bytes, most_read)
     if source.limit is None and (file.rows or found) > most:
         raise _too_many(most, "The file has more. Set 'data_source.source.limit'")
 

@@ -1,14 +1,12 @@
 """A request of `POST /v1/completions`."""
 
-import hashlib
 from collections.abc import Iterator
 from typing import Annotated
 
 from pydantic import Field
 
-from core.images.parts import MAX_IN_ROW
 from core.options import unsupported
-from core.serving.schemas.messages import ImageUrl
+from core.serving.schemas.messages import ImageUrl, beginning_with
 from core.serving.schemas.sampling import MAX_CHOICES, MAX_LOGPROBS, Sampling
 
 MAX_PROMPTS = 64
@@ -33,7 +31,6 @@ class CompletionRequest(Sampling):
     images: Annotated[
         list[ImageUrl] | None,
         Field(
-            max_length=MAX_IN_ROW,
             description="The images of a single prompt. A text has the model's placeholder for each of them, "
             "and a list of tokens has all tokens of each, as `/v1/tokenize` returns them",
         ),
@@ -55,8 +52,8 @@ class CompletionRequest(Sampling):
     @property
     def beginning(self) -> str:
         """What the first prompt begins with: its first image, or its text or tokens."""
-        for image in self.images or ():
-            return hashlib.sha256(image.url.encode()).hexdigest()
+        if self.images:
+            return beginning_with(self.images[0])
         return str(self.prompts[0][:BEGINNING])
 
     @property

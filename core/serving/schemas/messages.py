@@ -121,8 +121,13 @@ def images_of(messages: Sequence[Message]) -> Iterator[tuple[str, ImageUrl]]:
                 yield f"messages.{index}.content.{number}.{TYPE}.url", part.image_url
 
 
+def beginning_with(image: ImageUrl) -> str:
+    """Return what stands for the beginning of a prompt with this image in it."""
+    return hashlib.sha256(image.url.encode()).hexdigest()
+
+
 def beginning_of(messages: Sequence[Message]) -> str:
     """Return what stands for the beginning of a prompt: its first text, or a hash of its first image."""
     for _, image in images_of(messages[:1]):
-        return hashlib.sha256(image.url.encode()).hexdigest()
+        return beginning_with(image)
     return plain_text(messages[0].content)

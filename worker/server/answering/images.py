@@ -34,7 +34,7 @@ async def seen_images(
             code="unsupported_images",
             param=path,
         )
-    with spans.child("prompt.images"):
+    with spans.child("chat.images"):
         return await base.images.see(exchange.project, placed)
 
 

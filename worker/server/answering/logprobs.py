@@ -39,7 +39,7 @@ class CompletionLogprobs:
         self._offsets: list[int] = []
 
     def add(self, chosen: Sequence[TokenChoice | None], prompt: Sequence[int]) -> None:
-        """Add the next tokens. Some of a prompt's are None; such chosen ones begin with the whole prompt."""
+        """Add the next tokens. If one is None, `chosen` begins with the whole prompt."""
         for place, choice in enumerate(chosen):
             text = as_text(self._token_bytes(prompt[place] if choice is None else choice.token))
             self._tokens.append(text)

@@ -118,7 +118,9 @@ def _text_prompt(
         if images is not None and isinstance(prompt, str):
             prompt = images.expanded(prompt)
     except TemplateError as error:
-        raise InvalidRequest(f"{error}.", code="invalid_value", param="prompt") from error
+        raise InvalidRequest(
+            f"The prompt is refused: {error}.", code="invalid_value", param="prompt"
+        ) from error
     tokens = _tokens(tokenizer, prompt, special=True) if isinstance(prompt, str) else prompt
     unknown = next((token for token in tokens if token >= vocabulary), None)
     if unknown is not None:

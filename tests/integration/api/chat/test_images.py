@@ -243,7 +243,7 @@ def test_a_message_that_writes_the_placeholder_of_images_is_refused(tenant: Tena
     written = asked(question(of_image(picture()), text="An <image> is here"))
     answer = tenant.http.post(CHAT, json=written)
     refusal(answer, 400, "messages")
-    assert "write it only where an image is" in answer.json()["error"]["message"]
+    assert "write it once for each image" in answer.json()["error"]["message"]
 
 
 def test_an_answer_about_an_image_is_stored_with_it(chat_api: Api) -> None:
@@ -321,7 +321,7 @@ def test_the_log_probabilities_of_a_prompt_beside_its_images_are_those_of_transf
         (["<image> one", "<image> two"], 1, "images"),
         ("no place", 1, "prompt"),
         ("<image> twice <image>", 1, "prompt"),
-        ("<image>" * (MAX_IN_ROW + 1), MAX_IN_ROW + 1, "images"),
+        ("<image>" * (MAX_IN_ROW + 1), MAX_IN_ROW + 1, "images.10.url"),
         ([5, 6, 7], 1, "prompt"),
     ],
 )

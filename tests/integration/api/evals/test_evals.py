@@ -128,6 +128,29 @@ def test_metrics_without_a_template_need_no_more_than_their_type(alice: Tenant) 
             {
                 **SCORED,
                 "input": [
+                    {
+                        "role": "user",
+                        "content": {"type": "input_image", "image_url": "https://x/{{ item.x }}"},
+                    }
+                ],
+            },
+            "testing_criteria.1.input.0.content",
+            "invalid_image_url",
+        ),
+        (
+            {
+                **SCORED,
+                "input": [
+                    {"role": "user", "content": [{"type": "input_image", "image_url": "{{ item.x }}"}] * 11}
+                ],
+            },
+            "testing_criteria.1.input.0.content",
+            "invalid_value",
+        ),
+        (
+            {
+                **SCORED,
+                "input": [
                     {"role": "system", "content": {"type": "input_image", "image_url": "{{ item.x }}"}}
                 ],
             },

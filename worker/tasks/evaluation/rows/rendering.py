@@ -13,7 +13,7 @@ from core.datasets.images import image_parts
 from core.errors import JobError
 from core.images.parts import TYPE
 from worker.base_models.model_store import ensure_model
-from worker.images.reader import has_processor
+from worker.images.reader import NoImageProcessor, has_processor
 from worker.rendering.render_request import Rendered, RenderedImages, RenderRequest
 from worker.rendering.renderer import Renderer
 from worker.rows.image_store import FIRST_IMAGE_TOKEN, with_placeholders
@@ -45,9 +45,9 @@ class RenderedRows:
         return None if position is None else self._store[position]
 
     def prompt_of(self, row: Row, conversation: Sequence[dict[str, Any]]) -> RowPrompt:
-        """Return the prompt that asks how likely a model finds a row. The row is that of the conversation.
+        """Return the prompt that asks how likely a model finds the row of a conversation.
 
-        What follows the last learnt token changes nothing. So no image is cut, where a row is.
+        It ends with the last learnt token, so that it holds whole images only.
         """
         tokens_L = row.tokens_L[: np.flatnonzero(row.learnt_L)[-1] + 1]
         if self._images is None:
@@ -65,12 +65,12 @@ def render_rows(work: Work, base: str, rows: FileIO, folder: Path) -> RenderedRo
     entry = offered_models(work.settings).get(base)
     if entry is None:
         raise JobError("model_unavailable", f"The base model {base} is not on offer any more.", "model")
-    tokenizer, _ = ensure_model(entry, work.settings.models_folder, work.advance)
+    base_folder, _ = ensure_model(entry, work.settings.models_folder, work.advance)
     renderer = Renderer()
     try:
         for _ in range(ATTEMPTS):
             try:
-                return _rendered(renderer, tokenizer, rows, _request(work, entry, folder, tokenizer))
+                return _rendered(renderer, base_folder, rows, _request(work, entry, folder, base_folder))
             except (EOFError, ConnectionError):
                 continue
     finally:
@@ -83,7 +83,7 @@ def render_rows(work: Work, base: str, rows: FileIO, folder: Path) -> RenderedRo
     )
 
 
-def _request(work: Work, entry: BaseModelEntry, folder: Path, tokenizer: Path) -> RenderRequest:
+def _request(work: Work, entry: BaseModelEntry, folder: Path, base_folder: Path) -> RenderRequest:
     return RenderRequest(
         param=PARAM,
         kind="chat",
@@ -92,13 +92,13 @@ def _request(work: Work, entry: BaseModelEntry, folder: Path, tokenizer: Path) -
         companions_seed=None,
         fingerprint=b"",
         folder=folder,
-        reads_images=has_processor(tokenizer),  # if the server cannot see them, it refuses each
+        reads_images=has_processor(base_folder),  # if the server cannot see them, it refuses each
     )
 
 
-def _rendered(renderer: Renderer, tokenizer: Path, rows: FileIO, request: RenderRequest) -> RenderedRows:
+def _rendered(renderer: Renderer, base_folder: Path, rows: FileIO, request: RenderRequest) -> RenderedRows:
     """Return the rows. Raises EOFError or ConnectionError if the process that renders dies."""
-    with renderer.render(tokenizer, rows, request) as channel:
+    with renderer.render(base_folder, rows, request) as channel:
         while True:
             match channel.recv():
                 case int():
@@ -106,5 +106,11 @@ def _rendered(renderer: Renderer, tokenizer: Path, rows: FileIO, request: Render
                 case Rendered() as rendered:
                     entries, values = (FileIO(recv_handle(channel), "rb+") for _ in range(2))
                     return RenderedRows(RowStore(entries, values, rendered.summary), rendered.images)
+                case NoImageProcessor():
+                    raise JobError(
+                        "base_model_without_images",
+                        "The base model reads no images, and rows have some: judge another model.",
+                        PARAM,
+                    )
                 case error:
                     raise error

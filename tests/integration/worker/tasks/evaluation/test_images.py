@@ -10,16 +10,17 @@ import torch
 from transformers import AutoProcessor
 
 from core.datasets.images import image_parts
+from core.errors import JobError
 from core.images.decoding import pixels_of
 from core.images.parts import encoded_image
-from tests.fixtures.models.tiny import TINY, named_class
-from tests.fixtures.models.vision import save_vision_model, smolvlm
+from tests.fixtures.models.tiny import TINY, named_class, save_model, tiny_llama
+from tests.fixtures.models.vision import save_vision_model, smolvlm, tokenizer_with
 from tests.fixtures.rows.images import about, data_url, encoded, image_part, picture
 from tests.fixtures.service.serving import ServerProcess, Serving
 from tests.fixtures.work.evals import EXACT, LOSS, EvalRuns, inline
 from worker.rendering.row_template import plain
 
-EYES = "with-eyes"
+EYES, EARS = "with-eyes", "with-ears"
 SEEN = 7  # tokens of an image: four parts, and what is around them
 SHOWN = {"type": "input_image", "image_url": "{{ item.image }}"}
 ASKED = {
@@ -33,9 +34,17 @@ PICTURES = [encoded(picture(seed=seed)) for seed in range(4)]
 ROWS = [{"image": data_url(content), "what": "it", "reference": "x"} for content in PICTURES]
 
 
+def save_with_ears(folder: Path) -> None:
+    """Write a model with a processor of sounds, and a template that has a place for images."""
+    tokenizer = tokenizer_with("<image>")
+    save_model(tiny_llama(), folder, lambda: tokenizer)
+    (folder / "preprocessor_config.json").write_text('{"feature_extractor_type": "WhisperFeatureExtractor"}')
+
+
 @pytest.fixture(scope="module")
 def serving(serving: Serving) -> Serving:
     serving.add_base(EYES, partial(save_vision_model, smolvlm))
+    serving.add_base(EARS, save_with_ears)
     return serving
 
 
@@ -143,6 +152,14 @@ def test_a_row_that_is_cut_before_an_image_is_measured_without_it(
     assert [record.error for record in found.records] == [None] * 2
     whole, cut = (record.results[0].score for record in found.records)
     assert cut == pytest.approx(whole, abs=1e-5)
+
+
+def test_a_base_model_whose_processor_reads_no_images_ends_a_run_that_renders_some(
+    runs: EvalRuns, server: ServerProcess
+) -> None:
+    with pytest.raises(JobError, match="reads no images") as raised:
+        runs.do([LOSS], runs.file([about(image_part())]), model=EARS, base=EARS)
+    assert raised.value.code == "base_model_without_images"
 
 
 def test_an_image_that_cannot_be_seen_is_an_error_of_its_row(runs: EvalRuns, server: ServerProcess) -> None:
