@@ -20,6 +20,7 @@ from core.access.projects import find_project, set_quotas
 from core.errors import JobError
 from core.tables import Task
 from core.work import lease as leases
+from tests.fixtures.rows.images import about, data_url, encoded, image_part, picture
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal, row, settings, strictly
 from tests.fixtures.work.completions import allow, store
 from tests.fixtures.work.evals_api import (
@@ -308,6 +309,15 @@ def test_a_file_has_items_or_the_rows_of_a_training_file(
     alice: Tenant, eval_id: str, rows: list[dict[str, Any]]
 ) -> None:
     file = {"type": "file_id", "id": alice.upload(lines(*rows), purpose="evals", name="items.jsonl")}
+    make_run(alice, eval_id, source=file)
+
+
+def test_a_row_may_have_images_beside_what_a_row_without_them_may_have(
+    api: Api, alice: Tenant, eval_id: str
+) -> None:
+    content = encoded(picture()) + b"x" * api.settings.max_row_bytes
+    rows = lines(about(image_part(data_url(content))))
+    file = {"type": "file_id", "id": alice.upload(rows, purpose="evals", name="items.jsonl")}
     make_run(alice, eval_id, source=file)
 
 
