@@ -96,7 +96,7 @@ def test_the_images_are_read_again_in_the_same_order(processor: Any, images: Fil
 
 
 def test_words_that_stand_for_an_image_are_refused_in_a_text(processor: Any, images: FileImages) -> None:
-    with pytest.raises(JobError, match=r"Line 1: .* stands for an image, 2 times") as caught:
+    with pytest.raises(JobError, match=r"Line 1: .* stands for an image; the text has it 2 times") as caught:
         render(processor, images, about(part(FIRST), text=f"What is {processor.image_token}?"))
     assert caught.value.code == "invalid_training_file"
 
