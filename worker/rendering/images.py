@@ -53,7 +53,7 @@ class FileImages:
 
     @property
     def summary(self) -> RenderedImages | None:
-        """What is to be known of the images that were seen; None if there are none."""
+        """This tells a reader of the rows which images they have. It is None if they have none."""
         if not self._seen:
             return None
         first = [image.numbers.start for image in self._seen.values()]

@@ -51,7 +51,7 @@ class CompletionRequest(Sampling):
 
     @property
     def beginning(self) -> str:
-        """What the first prompt begins with: its first image, or its text or tokens."""
+        """This stands for the beginning of the first prompt: a server may have computed it before."""
         if self.images:
             return beginning_with(self.images[0])
         return str(self.prompts[0][:BEGINNING])

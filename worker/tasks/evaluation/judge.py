@@ -15,7 +15,6 @@ from core.evals.criteria import (
 )
 from core.evals.results import RowResult
 from core.graders.sample import Sample
-from worker.grading.named_images import with_named_images
 from worker.grading.row_failed import RowFailed
 from worker.grading.row_results import result_of
 from worker.grading.sample_grader import SampleGrader
@@ -58,7 +57,7 @@ class Judge:
 
     async def judge(self, row: JudgedRow) -> list[RowResult]:
         """Return the results of a row, one for each criterion. Raises RowFailed."""
-        row.sample = with_named_images(row.item.sample)
+        row.sample = row.item.sample
         if self._needs_sample:
             if self._sampler is not None:
                 row.sample = await self._sampler.sample(row.index, row.item, row.usage)

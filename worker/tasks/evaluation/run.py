@@ -136,7 +136,7 @@ class _Run:
         return Record(
             index=index,
             item=with_named_images(row.item.item),
-            sample=row.sample,
+            sample=with_named_images(row.sample),
             results=results,
             error=error,
             usage=row.usage.by_model,

@@ -76,6 +76,14 @@ def test_records_name_images_and_hold_none(runs: EvalRuns, server: ServerProcess
         assert "base64" not in record.model_dump_json()
 
 
+def test_graders_get_a_sample_as_it_was_written(runs: EvalRuns) -> None:
+    same = {"type": "string_check", "input": "{{ sample.output_text }}", "reference": "{{ item.image }}"}
+    rows = [{"item": ROWS[0], "sample": {"output_text": ROWS[0]["image"]}}]
+    found = runs.do([{**same, "operation": "eq"}], runs.file(rows), model=None)
+    assert found.report.passed == 1
+    assert "base64" not in found.records[0].model_dump_json()
+
+
 def test_the_model_of_a_grader_sees_images(runs: EvalRuns, server: ServerProcess) -> None:
     shown = [{"role": "user", "content": [SHOWN, *ASKS[0]["content"]]}]
     score = {"type": "score_model", "name": "grade", "model": EYES, "input": shown, "range": [0.0, 100.0]}
